@@ -1,0 +1,1 @@
+"""What every part shares and that knows no other part: errors, typed config, measurements, safe file writes."""

@@ -1,0 +1,92 @@
+"""Typed, frozen configuration: YAML or JSON text becomes objects at the edge, and nowhere else."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from earshot.core.errors import ConfigError
+
+
+class Config(BaseModel):
+    """Base of every configuration object: frozen, unknown keys refused, NaN and infinity refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=False)
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Reads a YAML mapping. Raises ConfigError that names the file, and the line where the text is not YAML."""
+    try:
+        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such file", "check the path, or write one with: earshot init") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as text ({error})") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected a mapping of keys at the top, found {type(value).__name__}")
+    return value
+
+
+def parse(model: type[ConfigT], value: Mapping[str, Any], source: str) -> ConfigT:
+    """Turns a mapping into a config object.
+
+    Args:
+        model: the config class.
+        value: the mapping, as YAML gives it.
+        source: where it came from, for the message (a file name).
+
+    Raises:
+        ConfigError: one line per mistake, each with the dotted path; unknown keys with a did-you-mean.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        lines = [_explain(model, issue) for issue in error.errors()]
+        raise ConfigError(f"{source}: " + "\n  ".join(lines), "correct the keys named above") from error
+
+
+def _explain(model: type[BaseModel], issue: Any) -> str:
+    path = [str(part) for part in issue["loc"]]
+    dotted = ".".join(path) or "(top)"
+    if issue["type"] != "extra_forbidden":
+        return f"{dotted}: {issue['msg']} (found {issue.get('input')!r})"
+    known = _known_keys(model, path[:-1])
+    near = difflib.get_close_matches(path[-1], known, n=1)
+    if near:
+        return f"{dotted}: unknown key; did you mean '{near[0]}'?"
+    return f"{dotted}: unknown key; known here: {', '.join(sorted(known)) or 'none'}"
+
+
+def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Field names at a dotted path, followed through nested models, unions, lists and mappings."""
+    models = [model]
+    for part in path:
+        following: list[type[BaseModel]] = []
+        for current in models:
+            if part in current.model_fields:
+                following += _models_in(current.model_fields[part].annotation)
+        # A union's tag and a list's index stand in the path but name no field.
+        models = following or models
+    return sorted({name for current in models for name in current.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if isinstance(annotation, types.GenericAlias | types.UnionType) or typing.get_origin(annotation):
+        return [found for part in typing.get_args(annotation) for found in _models_in(part)]
+    return []

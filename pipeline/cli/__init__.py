@@ -1,0 +1,1 @@
+"""The command line. Only this package and the report renderers print."""

@@ -1,0 +1,1 @@
+"""Where training segments and evaluation pairs come from."""

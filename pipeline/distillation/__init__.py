@@ -1,0 +1,1 @@
+"""Distillation methods: how a teacher takes part in a training loss. One method per module."""

@@ -1,0 +1,1 @@
+"""Speech-quality measures, scored in worker processes that survive a crashing metric library."""
