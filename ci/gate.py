@@ -1,0 +1,196 @@
+"""The gate: budgets and rows in, verdicts out. Pure; what is missing or cannot be trusted fails, with the reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from earshot.ci.budget import FLOAT_ROW, Budget
+from earshot.ci.budget_set import BudgetSet
+from earshot.ci.run_file import Row, Run
+from earshot.ci.verdict import Status, Verdict, worst
+from earshot.core.config import parse
+from earshot.core.measurement import Measurement, Provenance
+
+SHIPPING_ORDER = ("convert:int8", "convert:int16x8", FLOAT_ROW)
+NOT_SHIPPED = ("noisy", "teacher")
+# Limits and values are decimals that binary floats only approximate: 2.25 - 2.23 must not exceed 0.02.
+ROUNDING = 1e-9
+
+
+def gate(run: Run, budgets: BudgetSet) -> list[Verdict]:
+    """Judges a run: every budget, and first of all that the run completed."""
+    verdicts = judge(budgets.resolved(), run.rows)
+    if run.status != "complete":
+        reason = f"the run failed: {run.error or 'no reason was recorded'}"
+        verdicts.insert(0, Verdict("the run completed", Status.FAIL, reason))
+    return verdicts
+
+
+def recipe_budgets(run: Run) -> BudgetSet:
+    """The budgets that the run's own recipe holds. Raises ConfigError when they are wrong."""
+    section = run.recipe.get("budgets", [])
+    return parse(BudgetSet, {"budgets": section} if isinstance(section, list) else section, f"run {run.name}: budgets")
+
+
+def judge(budgets: Sequence[Budget], rows: Sequence[Row]) -> list[Verdict]:
+    """One verdict for each budget, in order.
+
+    A budget passes when its row exists, the metric was measured there in the budget's unit, the provenance is allowed,
+    enough samples could be scored, and the value keeps the limit. Where a metric was measured on several targets and
+    the budget names none, the worst counts.
+    """
+    return [_with_severity(_judge_row(budget, rows), budget) for budget in budgets]
+
+
+def shipped_row(rows: Sequence[Row]) -> Row | None:
+    """The row that ships: int8 before int16x8 before float32, else the last stage's; never `noisy` or `teacher`."""
+    by_name = {row.row: row for row in rows}
+    for name in SHIPPING_ORDER:
+        if name in by_name:
+            return by_name[name]
+    return next((row for row in reversed(rows) if row.row not in NOT_SHIPPED), None)
+
+
+def _judge_row(budget: Budget, rows: Sequence[Row]) -> Verdict:
+    row = _named(rows, budget.row) if budget.row else shipped_row(rows)
+    if row is None:
+        wanted = f"row '{budget.row}'" if budget.row else "row that ships"
+        return _failure(budget, None, f"the run has no {wanted}; it has: {', '.join(r.row for r in rows) or 'none'}")
+    found = row.find(budget.metric, budget.target)
+    if not found:
+        elsewhere = sorted({str(m.target) for m in row.find(budget.metric) if m.target})
+        where = f" on target '{budget.target}'" if budget.target else ""
+        also = f" (it was on: {', '.join(elsewhere)})" if elsewhere else ""
+        return _failure(budget, row.row, f"{budget.metric} was not measured in row '{row.row}'{where}{also}")
+    verdicts = [_judge_value(budget, row, measurement, rows) for measurement in found]
+    status = worst(verdict.status for verdict in verdicts)
+    return min((v for v in verdicts if v.status is status), key=lambda v: -1e300 if v.margin is None else v.margin)
+
+
+def _judge_value(budget: Budget, row: Row, measurement: Measurement, rows: Sequence[Row]) -> Verdict:
+    untrusted = _why_not(budget, measurement)
+    if untrusted:
+        return _failure(budget, row.row, untrusted, measurement)
+    if budget.reference_row is None:
+        return _limited(budget, row, measurement, None)
+    reference = _reference(budget, row, measurement, rows)
+    if isinstance(reference, str):
+        return _failure(budget, row.row, reference, measurement)
+    return _limited(budget, row, measurement, reference.value)
+
+
+def _reference(budget: Budget, row: Row, measurement: Measurement, rows: Sequence[Row]) -> Measurement | str:
+    """The measurement to compare with, or why there is none."""
+    reference_row = _named(rows, str(budget.reference_row))
+    if reference_row is None:
+        return f"the run has no row '{budget.reference_row}' to compare with"
+    name = f"row '{reference_row.row}'"
+    if reference_row is row:
+        return f"{name} would be compared with itself"
+    found = [m for m in reference_row.find(budget.metric) if m.target == measurement.target]
+    if len(found) != 1:
+        count = "more than once" if found else "not at all"
+        return f"{budget.metric} was measured {count} in {name}, nothing to compare with"
+    untrusted = _why_not(budget, found[0])
+    if untrusted:
+        return f"{name}: {untrusted}"
+    if budget.per_clip and found[0].n != measurement.n:
+        return f"not comparable: {measurement.n} clips here, {found[0].n} in {name}"
+    return found[0]
+
+
+def _why_not(budget: Budget, measurement: Measurement) -> str | None:
+    """Why a measurement cannot be judged at all, None when it can."""
+    provenance, why = measurement.provenance, measurement.reason or "no reason was recorded"
+    checks = (
+        (
+            measurement.value is None or provenance is Provenance.UNAVAILABLE,
+            f"{measurement.metric} could not be measured: {why}",
+        ),
+        (
+            provenance is Provenance.TEST_DOUBLE,
+            "the value came from a stand-in for a device, which no budget accepts",
+        ),
+        (
+            provenance not in budget.allowed,
+            f"the value is {provenance}, which this budget accepts only with allow: {provenance}",
+        ),
+        (
+            measurement.unit != budget.required_unit,
+            f"measured in {measurement.unit}, the budget is in {budget.required_unit}",
+        ),
+        (
+            measurement.failed > budget.max_failed,
+            f"{measurement.failed} samples could not be scored, {budget.max_failed} may be: {why}",
+        ),
+        (
+            measurement.n < budget.min_n,
+            f"stands on {measurement.n} samples, at least {budget.min_n} are asked for",
+        ),
+    )
+    return next((reason for wrong, reason in checks if wrong), None)
+
+
+def _room(budget: Budget, value: float, reference: float | None) -> float:
+    """Distance to the nearest limit, negative outside."""
+    if reference is not None:
+        gain = value - reference if budget.higher_is_better else reference - value
+        return gain + budget.max_loss if budget.max_loss is not None else gain - (budget.min_gain or 0.0)
+    rooms = []
+    if budget.min is not None:
+        rooms.append(value - budget.min)
+    if budget.max is not None:
+        rooms.append(budget.max - value)
+    return min(rooms)
+
+
+def _limited(budget: Budget, row: Row, measurement: Measurement, reference: float | None) -> Verdict:
+    value = measurement.value or 0.0
+    room = _room(budget, value, reference)
+    # The slack depends on the values alone, so that a tighter limit can never pass where a looser one failed.
+    keeps = room >= -ROUNDING * max(1.0, abs(value), abs(reference or 0.0))
+    against = "" if reference is None else f" against {reference:.6g} in row '{budget.reference_row}'"
+    reason = f"{value:.6g}{against}, {'keeps' if keeps else 'misses'}: {budget.limit_text}"
+    return Verdict(
+        budget.title,
+        Status.PASS if keeps else Status.FAIL,
+        reason,
+        metric=budget.metric,
+        limit=budget.limit_text,
+        row=row.row,
+        target=measurement.target,
+        value=value,
+        reference=reference,
+        unit=measurement.unit,
+        margin=room if math.isfinite(room) else None,
+        provenance=str(measurement.provenance),
+        n=measurement.n,
+    )
+
+
+def _failure(budget: Budget, row: str | None, reason: str, measurement: Measurement | None = None) -> Verdict:
+    return Verdict(
+        budget.title,
+        Status.FAIL,
+        reason,
+        metric=budget.metric,
+        limit=budget.limit_text,
+        row=row,
+        target=measurement.target if measurement else budget.target,
+        value=measurement.value if measurement else None,
+        unit=measurement.unit if measurement else budget.required_unit,
+        provenance=str(measurement.provenance) if measurement else None,
+        n=measurement.n if measurement else None,
+    )
+
+
+def _with_severity(verdict: Verdict, budget: Budget) -> Verdict:
+    if verdict.status is Status.FAIL and budget.severity == "warn":
+        return replace(verdict, status=Status.WARN)
+    return verdict
+
+
+def _named(rows: Sequence[Row], name: str) -> Row | None:
+    return next((row for row in rows if row.row == name), None)

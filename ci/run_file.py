@@ -1,0 +1,105 @@
+"""Typed reader of run files (`earshot.run/1`); all that the gate and the reports know of a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+
+from earshot.ci.verdict import Verdict
+from earshot.core.config import Config, parse
+from earshot.core.errors import ArtifactError, ConfigError
+from earshot.core.measurement import Measurement
+
+SCHEMA = "earshot.run/1"
+LARGEST_BYTES = 64 * 2**20  # a run holds a few kilobytes; what is larger is no run file
+LONGEST_MESSAGE = 500
+_HINT = "give a run that earshot wrote (earshot.run/1), or make one with: earshot run"
+
+
+def _fill_value(value: Any) -> Any:
+    """`Measurement.to_dict` leaves out a value that could not be measured."""
+    return {"value": None, **value} if isinstance(value, dict) else value
+
+
+class _Plain(Config):
+    """Later minor versions may add keys: unknown ones are ignored."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+class Row(_Plain):
+    """One line of a run: a stage's artifact, or one variant of it, with what was measured on it."""
+
+    row: str = Field(min_length=1)
+    stage: str = ""
+    artifact: str | None = None
+    cached: bool = False
+    seconds: float | None = None
+    measurements: tuple[Annotated[Measurement, BeforeValidator(_fill_value)], ...] = ()
+
+    def find(self, metric: str, target: str | None = None) -> list[Measurement]:
+        """Measurements of a metric, on one target or on all."""
+        return [m for m in self.measurements if m.metric == metric and target in (None, m.target)]
+
+
+class Run(_Plain):
+    """A finished run, complete or failed half-way."""
+
+    name: str
+    recipe: dict[str, Any] = Field(default_factory=dict)
+    status: Literal["complete", "failed"]
+    error: str | None = None
+    rows: tuple[Row, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+
+    @model_validator(mode="after")
+    def _rows_differ(self) -> Run:
+        names = [row.row for row in self.rows]
+        doubled = {name for name in names if names.count(name) > 1}
+        if doubled:
+            raise ValueError(f"row '{min(doubled)}' occurs more than once")
+        return self
+
+
+def read_run(path: Path) -> Run:
+    """Reads a run file.
+
+    Raises:
+        ArtifactError: missing, too large, damaged, or not a run file.
+    """
+    try:
+        size = path.stat().st_size
+        if size > LARGEST_BYTES:
+            raise ArtifactError(f"{path}: {size} bytes, too large for a run file", _HINT)
+        value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such run", "make one with: earshot run") from error
+    except OSError as error:
+        raise ArtifactError(f"{path}: cannot be read ({error.strerror})", "check the path") from error
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not a run file, or a damaged one ({_short(error)})", _HINT) from error
+    return parse_run(value, str(path))
+
+
+def parse_run(value: Any, source: str) -> Run:
+    """Turns JSON data into a run. Raises ArtifactError that names `source` and the damaged place."""
+    schema = value.get("schema") if isinstance(value, dict) else None
+    if schema != SCHEMA:
+        raise ArtifactError(f"{source}: schema is {_short(repr(schema))}, expected '{SCHEMA}'", _HINT)
+    try:
+        return parse(Run, {key: item for key, item in value.items() if key != "schema"}, source)
+    except ConfigError as error:
+        raise ArtifactError(_short(error.message), _HINT) from error
+
+
+def _refuse_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _short(text: object) -> str:
+    """Messages quote what was found; a damaged file must not fill the screen."""
+    line = str(text)
+    return line if len(line) <= LONGEST_MESSAGE else line[:LONGEST_MESSAGE] + " …"
