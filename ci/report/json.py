@@ -1,0 +1,28 @@
+"""The result as JSON, schema `earshot.result/1` (ci/schema/result.schema.json)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from earshot.ci.run_file import Run
+from earshot.ci.verdict import Verdict, passed
+
+SCHEMA = "earshot.result/1"
+
+
+def render(run: Run, verdicts: Sequence[Verdict]) -> str:
+    """Outcome, rows with their measurements, and verdicts. ASCII, so that any terminal and log keeps it whole."""
+    result = {
+        "schema": SCHEMA,
+        "run": run.name,
+        "status": run.status,
+        "error": run.error,
+        "passed": passed(verdicts),
+        "rows": [
+            {"row": row.row, "stage": row.stage, "measurements": [m.to_dict() for m in row.measurements]}
+            for row in run.rows
+        ],
+        "verdicts": [verdict.to_dict() for verdict in verdicts],
+    }
+    return json.dumps(result, indent=2, allow_nan=False) + "\n"

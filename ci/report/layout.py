@@ -1,0 +1,133 @@
+"""What the run table shows, whatever draws it: columns, one line per row and target, and how numbers are written."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from earshot.ci.run_file import Row, Run
+from earshot.ci.verdict import Status, Verdict, worst
+from earshot.core.measurement import Measurement, Provenance
+
+NOT_MEASURED = "-"
+MARKS = {Provenance.EMULATED: "≈", Provenance.ESTIMATED: "~", Provenance.TEST_DOUBLE: "?"}
+LEGEND = {"≈": "emulated", "~": "estimated", "?": "stand-in, never accepted"}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One number of the table: `scale` turns the metric's unit into the header's."""
+
+    metric: str
+    title: str
+    unit: str
+    scale: float
+    digits: int
+
+    @property
+    def header(self) -> str:
+        """Title and unit."""
+        return f"{self.title} ({self.unit})" if self.unit else self.title
+
+
+COLUMNS = (
+    Column("parameters", "params", "k", 1e-3, 1),
+    Column("macs_per_second", "compute", "MMAC/s", 1e-6, 1),
+    Column("model_bytes", "model", "kB", 1e-3, 1),
+    Column("state_bytes", "state", "kB", 1e-3, 2),
+    Column("pesq_wb", "PESQ", "MOS", 1, 3),
+    Column("stoi", "STOI", "", 1, 3),
+    Column("si_sdr", "SI-SDR", "dB", 1, 2),
+    Column("rtf", "RTF", "", 1, 4),
+    Column("frame_p50_us", "p50", "µs", 1, 1),
+    Column("frame_p99_us", "p99", "µs", 1, 1),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table.
+
+    Attributes:
+        label: the row's name, or the target's where a row was measured on several.
+        cells: as many as `COLUMNS`.
+        status: the worst verdict on this row, None when no budget judged it.
+        indented: a target's line under its row.
+    """
+
+    label: str
+    cells: tuple[str, ...]
+    status: Status | None
+    indented: bool = False
+
+
+def lines(run: Run, verdicts: Sequence[Verdict]) -> list[Line]:
+    """The table's lines. A run with one target shows it inline; with several, each has a line under its row."""
+    inline = len(run_targets(run)) <= 1
+    table = []
+    for row in run.rows:
+        status = worst(verdict.status for verdict in verdicts if verdict.row == row.row)
+        shown = [m for m in row.measurements if inline or m.target is None]
+        table.append(Line(clean(row.row), _cells(shown), status))
+        for target in () if inline else row_targets(row):
+            on_target = [m for m in row.measurements if m.target == target]
+            table.append(Line(clean(f"on {target}"), _cells(on_target), None, indented=True))
+    return table
+
+
+def notes(run: Run) -> list[str]:
+    """What a reader of the table must know: where times were taken, and what the marks mean."""
+    targets = run_targets(run)
+    found = [f"times on {clean(targets[0])}"] if len(targets) == 1 else []
+    used = {MARKS[m.provenance] for row in run.rows for m in row.measurements if m.provenance in MARKS}
+    return found + [f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in used]
+
+
+def summary(run: Run, verdicts: Sequence[Verdict]) -> str:
+    """The verdict in one sentence."""
+    if not verdicts:
+        return f"{clean(run.name)}: no budgets, nothing was judged"
+    counts = {status: sum(verdict.status is status for verdict in verdicts) for status in Status}
+    outcome = "fail" if counts[Status.FAIL] else "pass"
+    missed = ", ".join(
+        f"{count} {word}"
+        for count, word in ((counts[Status.FAIL], "failed"), (counts[Status.WARN], "with a warning"))
+        if count
+    )
+    return f"{clean(run.name)}: {outcome}, {len(verdicts)} budgets" + (f", {missed}" if missed else "")
+
+
+def run_targets(run: Run) -> list[str]:
+    """Every target of a run, in the order of first use."""
+    return list(dict.fromkeys(target for row in run.rows for target in row_targets(row)))
+
+
+def row_targets(row: Row) -> list[str]:
+    """The targets a row was measured on, in order."""
+    return list(dict.fromkeys(m.target for m in row.measurements if m.target is not None))
+
+
+def number(value: float | None, unit: str = "1") -> str:
+    """A number as a verdict shows it, `-` for none."""
+    if value is None:
+        return NOT_MEASURED
+    text = f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.6g}"
+    return text if unit == "1" else f"{text} {clean(unit).replace('us', 'µs')}"
+
+
+def clean(text: str) -> str:
+    """Text safe for one line of any report: no control, direction-changing or unpaired surrogate characters."""
+    one_line = " ".join(text.split())
+    return "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Cn", "Co"} else c for c in one_line)
+
+
+def _cells(measurements: Sequence[Measurement]) -> tuple[str, ...]:
+    by_metric = {m.metric: m for m in measurements}
+    return tuple(_cell(by_metric.get(column.metric), column) for column in COLUMNS)
+
+
+def _cell(measurement: Measurement | None, column: Column) -> str:
+    if measurement is None or measurement.value is None:
+        return NOT_MEASURED
+    return f"{MARKS.get(measurement.provenance, '')}{measurement.value * column.scale:.{column.digits}f}"
