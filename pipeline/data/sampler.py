@@ -1,0 +1,184 @@
+"""Training batches: segments cut from pairs, or mixed on the fly from speech, noise and room responses."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from earshot.pipeline.data.audio import read_audio
+from earshot.pipeline.data.mixing import INAUDIBLE, loop, mix, random_filter, reverberate, rms
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from earshot.pipeline.data.base import Audio, EvalPair
+    from earshot.pipeline.data.config import Mixing
+
+    Pcm = NDArray[np.int16]
+
+FULL_SCALE = 32768.0
+TRIES = 8  # draws before a segment without sound is accepted
+LONGEST_GAP_SECONDS = 0.3
+SECOND_NOISE_DB = (-10.0, 0.0)
+
+
+def to_pcm(sound: Audio) -> Pcm:
+    """Float32 to 16 bit, half the memory."""
+    return np.clip(np.rint(sound * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+
+def to_float(pcm: Pcm) -> Audio:
+    """16 bit to float32, full scale ±1."""
+    return pcm.astype(np.float32) * np.float32(1 / FULL_SCALE)
+
+
+class PcmCache:
+    """Decoded sound, kept up to a quarter of the machine's memory; the longest unused goes first. Thread-safe."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        self._limit = psutil.virtual_memory().total // 4
+        self._size = 0
+        self._kept: OrderedDict[Hashable, Pcm] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: Hashable, load: Callable[[], Pcm]) -> Pcm:
+        """The sound under `key`, loaded when it is not there."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        pcm = load()  # outside the lock: two threads may load the same file, none waits
+        with self._lock:
+            if key not in self._kept:
+                self._kept[key] = pcm
+                self._size += pcm.nbytes
+            while self._size > self._limit and len(self._kept) > 1:
+                self._size -= self._kept.popitem(last=False)[1].nbytes
+        return pcm
+
+
+class MixSampler:
+    """Mixes speech with noise as the DNS Challenge does: drawn SNR, level, filters, a second noise, a room.
+
+    Args:
+        speech, noise, rir: files; `rir` may be empty.
+        mixing: ranges and probabilities.
+        rate: Hz.
+        seed: with step and index it decides every draw.
+        seconds: length of a segment.
+    """
+
+    def __init__(
+        self,
+        speech: Sequence[Path],
+        noise: Sequence[Path],
+        rir: Sequence[Path],
+        mixing: Mixing,
+        rate: int,
+        seed: int,
+        seconds: float,
+    ) -> None:
+        self._speech_files, self._noise_files, self._rir_files = speech, noise, rir
+        self._mixing = mixing
+        self._rate = rate
+        self._seed = seed
+        self._samples = round(seconds * rate)
+        self._cache = PcmCache()
+
+    def batch(self, step: int, size: int) -> tuple[Audio, Audio]:
+        """(clean, noisy), float32 `[size, samples]` each. Raises DataError that names a file that is not sound."""
+        items = [self._item(np.random.default_rng([self._seed, step, index])) for index in range(size)]
+        return np.stack([clean for clean, _ in items]), np.stack([noisy for _, noisy in items])
+
+    def _item(self, rng: np.random.Generator) -> tuple[Audio, Audio]:
+        mixing = self._mixing
+        speech, noise = self._speech(rng), self._noise(rng)
+        if rng.random() < mixing.second_noise:
+            second = self._noise(rng)
+            relative = rms(noise) / max(rms(second), INAUDIBLE) * 10 ** (rng.uniform(*SECOND_NOISE_DB) / 20)
+            noise = noise + second * np.float32(relative)
+        if rng.random() < mixing.filters:
+            speech = random_filter(speech, rng)
+        if rng.random() < mixing.filters:
+            noise = random_filter(noise, rng)
+        target = None
+        if self._rir_files and rng.random() < mixing.reverb:
+            target, speech = reverberate(speech, to_float(self._draw(self._rir_files, rng, "first")), self._rate)
+        snr, level = rng.uniform(*mixing.snr_db), rng.uniform(*mixing.level_dbfs)
+        return mix(speech, noise, self._rate, snr, level, target)
+
+    def _speech(self, rng: np.random.Generator) -> Audio:
+        """A segment full of speech: a cut from a long file, or several short ones with small gaps."""
+        for _ in range(TRIES):
+            segment = join(lambda: self._draw(self._speech_files, rng), self._samples, self._rate, rng)
+            if rms(segment) > INAUDIBLE:
+                break
+        return segment
+
+    def _noise(self, rng: np.random.Generator) -> Audio:
+        """A segment of noise; short files go round."""
+        for _ in range(TRIES):
+            pcm = self._draw(self._noise_files, rng)
+            segment = to_float(loop(pcm, int(rng.integers(len(pcm))), self._samples))
+            if rms(segment) > INAUDIBLE:
+                break
+        return segment
+
+    def _draw(self, files: Sequence[Path], rng: np.random.Generator, channel: str = "mean") -> Pcm:
+        path = files[int(rng.integers(len(files)))]
+        return self._cache.get(path, lambda: to_pcm(read_audio(path, self._rate, "HQ", channel)))  # type: ignore[arg-type]
+
+
+class PairSampler:
+    """Cuts the same segment from the clean and the noisy recording of a pair.
+
+    Args:
+        pairs: what to cut from.
+        rate: Hz.
+        seed: with step and index it decides every draw.
+        seconds: length of a segment.
+    """
+
+    def __init__(self, pairs: Sequence[EvalPair], rate: int, seed: int, seconds: float) -> None:
+        self._pairs = pairs
+        self._rate = rate
+        self._seed = seed
+        self._samples = round(seconds * rate)
+        self._cache = PcmCache()
+
+    def batch(self, step: int, size: int) -> tuple[Audio, Audio]:
+        """(clean, noisy), float32 `[size, samples]` each. Raises DataError that names a file that is not sound."""
+        items = []
+        for index in range(size):
+            rng = np.random.default_rng([self._seed, step, index])
+            items.append(join(partial(self._draw, rng), self._samples, self._rate, rng))
+        stacked = np.stack(items, axis=1)
+        return stacked[0], stacked[1]
+
+    def _draw(self, rng: np.random.Generator) -> Pcm:
+        pair = self._pairs[int(rng.integers(len(self._pairs)))]
+        return self._cache.get(pair.id, lambda: to_pcm(np.stack(pair.load())))
+
+
+def join(draw: Callable[[], Pcm], samples: int, rate: int, rng: np.random.Generator) -> Audio:
+    """Float32 `[..., samples]`: a random cut of one drawn sound, or several of them with short gaps when they are short."""
+    sound = draw()
+    segment = np.zeros((*sound.shape[:-1], samples), np.float32)
+    position = 0
+    while True:
+        length = sound.shape[-1]
+        start = int(rng.integers(max(length - samples + 1, length // 4)))
+        part = sound[..., start : start + samples - position]
+        segment[..., position : position + part.shape[-1]] = to_float(part)
+        position += part.shape[-1] + int(rng.uniform(0, LONGEST_GAP_SECONDS) * rate)
+        if position >= samples:
+            return segment
+        sound = draw()

@@ -1,0 +1,100 @@
+"""One function per kind of data: from a section of the recipe to the material of a split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from earshot.core.errors import DataError
+from earshot.pipeline.data.base import EvalPair, Material, Split
+from earshot.pipeline.data.config import (
+    EmbeddedConfig,
+    ManifestConfig,
+    MixConfig,
+    PairsConfig,
+    Source,
+    VoiceBankConfig,
+)
+from earshot.pipeline.data.files import expand, folder, sound_files
+from earshot.pipeline.data.holdout import unit
+from earshot.pipeline.data.ingredients import Ingredients
+from earshot.pipeline.data.manifest import manifest_pairs, number, read_rows
+from earshot.pipeline.data.pairlist import FilePair, PairList
+
+PACK = Path(__file__).parent / "pack"
+PACK_VOICE = r"^([^_]+)_"
+VOICEBANK_SPEAKER = r"^(p\d+)_"
+
+
+def material(section: Source, split: Split, rate: int) -> Material:
+    """What a section offers for a split. Raises DataError that names file or folder and the fix."""
+    match section:
+        case EmbeddedConfig():
+            return _embedded(section, split, rate)
+        case VoiceBankConfig():
+            return _voicebank(section, split, rate)
+        case PairsConfig():
+            return _pairs(section, rate)
+        case MixConfig():
+            rir = sound_files(section.rir) if section.rir else ()
+            return Ingredients(sound_files(section.speech), sound_files(section.noise), rir, section.mixing)
+        case ManifestConfig():
+            return PairList(manifest_pairs(section.path, split, rate))
+
+
+def _embedded(section: EmbeddedConfig, split: Split, rate: int) -> Material:
+    if split != "train":
+        return PairList(manifest_pairs(PACK / "mixes.csv", split, rate), PACK_VOICE)
+    speech, noise = (sound_files(PACK / kind / "train") for kind in ("speech", "noise"))
+    return Ingredients(speech, noise, (), section.mixing, PACK_VOICE)
+
+
+def _voicebank(section: VoiceBankConfig, split: Split, rate: int) -> Material:
+    root = folder(section.path)
+    part = "testset_wav" if split == "test" else f"trainset_{section.speakers}spk_wav"
+    pairs = match_folders(root / f"clean_{part}", root / f"noisy_{part}", rate)
+    return PairList(
+        tuple(EvalPair(pair.noisy.stem, unit(pair.noisy.stem, VOICEBANK_SPEAKER), None, pair) for pair in pairs),
+        VOICEBANK_SPEAKER,
+    )
+
+
+def _pairs(section: PairsConfig, rate: int) -> Material:
+    root = folder(section.path)
+    clean = section.clean or root / "clean"
+    noisy = section.noisy or root / "noisy"
+    table = root / "manifest.csv"
+    rows = {row.get("name", ""): (line, row) for line, row in enumerate(read_rows(table), 2)} if table.is_file() else {}
+    # A group column with one value in it (the corpus' own name) tells nothing apart: the file names do.
+    grouped = len({row.get("group") for _, row in rows.values()}) > 1
+    items = []
+    for pair in match_folders(clean, noisy, rate):
+        name = pair.noisy.stem
+        line, row = rows.get(name, (0, {}))
+        snr = number(table, line, "snr_db", row["snr_db"]) if row.get("snr_db") else None
+        group = (row.get("group") if grouped else None) or unit(name, section.group)
+        items.append(EvalPair(name, group, snr, pair))
+    return PairList(tuple(items))
+
+
+def match_folders(clean: Path, noisy: Path, rate: int) -> tuple[FilePair, ...]:
+    """Files of equal name (the suffix may differ) in two folders. Raises DataError when one has no counterpart."""
+    sides = []
+    for place in (clean, noisy):
+        named: dict[str, Path] = {}
+        for path in sound_files(place):
+            key = str(path.relative_to(expand(place)).with_suffix(""))
+            if key in named:
+                raise DataError(f"{path}: {named[key].name} has the same name", "keep one of the two")
+            named[key] = path
+        sides.append(named)
+    lone = sorted(sides[0].keys() ^ sides[1].keys())
+    if lone:
+        there, absent = (clean, noisy) if lone[0] in sides[0] else (noisy, clean)
+        raise DataError(
+            f"{expand(there)}: {lone[0]} has no counterpart in {expand(absent)} ({len(lone)} files without)",
+            "add the missing file, or remove this one",
+        )
+    pairs = tuple(FilePair(path, sides[1][key], rate) for key, path in sides[0].items())
+    for pair in pairs:
+        pair.check()
+    return pairs
