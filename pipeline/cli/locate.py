@@ -1,0 +1,76 @@
+"""From what a person types to a model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from earshot.core.errors import ArtifactError, ModelError, UsageError
+
+if TYPE_CHECKING:
+    from earshot.pipeline.store import Artifact, Store
+
+MODEL_HELP = "a .tflite or .safetensors file, an artifact (see `earshot artifacts list`), or ARTIFACT/FILE"
+MODEL_SUFFIXES = (".tflite", ".safetensors")
+
+
+def find_model(store: Store, reference: str) -> Path:
+    """A model file named by its path, its artifact, or `ARTIFACT/FILE`.
+
+    Raises:
+        ModelError: no such file, or a file of another kind.
+        ArtifactError: no such artifact, or one with no model or several.
+    """
+    path = Path(reference)
+    if path.is_file():
+        if path.suffix not in MODEL_SUFFIXES:
+            raise ModelError(f"{path}: not a model", f"give {MODEL_HELP}")
+        return path
+    if path.suffix in MODEL_SUFFIXES and len(path.parts) != 2:
+        raise ModelError(f"{path}: no such file", "check the path")
+    name, _, file = reference.partition("/")
+    artifact = store.resolve(name)
+    if file:
+        return artifact.file(file)
+    models = [name for name in artifact.manifest.files if Path(name).suffix in MODEL_SUFFIXES]
+    if len(models) != 1:
+        what = "no model" if not models else f"{len(models)} models"
+        fix = " or ".join(f"{artifact.path.name}/{name}" for name in models)
+        raise ArtifactError(f"{artifact.path}: it holds {what}", f"name one: {fix}" if fix else None)
+    return artifact.file(models[0])
+
+
+def newest_model(store: Store) -> Path:
+    """The .tflite that the newest run ships. Raises UsageError when there is none."""
+    from earshot.ci.gate import shipped_row
+    from earshot.ci.run_file import read_run
+    from earshot.pipeline.runs import LATEST, find_run, run_names
+
+    none = UsageError(f"{store.root}: no run has made a model yet", "make one with: earshot run, or give --model FILE")
+    if not run_names(store):
+        raise none
+    row = shipped_row(read_run(find_run(store, LATEST)).rows)
+    if row is None or row.artifact is None:
+        raise none
+    return _variant(store.resolve(row.artifact), row.row.rpartition(":")[2])
+
+
+def _variant(artifact: Artifact, variant: str) -> Path:
+    for name in artifact.manifest.files:
+        if name.endswith(f"{variant}.tflite"):
+            return artifact.file(name)
+    raise ArtifactError(f"{artifact.path}: no {variant} .tflite in it", "give the file with --model")
+
+
+def model_rate(path: Path) -> int:
+    """Sample rate a model file works at, in Hz. Raises ModelError when the file does not say."""
+    if path.suffix == ".safetensors":
+        from earshot.models.checkpoint import read_header
+
+        return read_header(path).frontend.rate
+    from earshot.targets.agent import AgentError, read_description
+
+    try:
+        return int(read_description(str(path))["frontend"]["rate"])
+    except AgentError as error:
+        raise ModelError(error.message, error.hint) from error

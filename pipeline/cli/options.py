@@ -1,0 +1,53 @@
+"""Options and arguments that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from earshot.pipeline.store import Store
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+store_option: Decorator = click.option(
+    "--store",
+    "store_root",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="EARSHOT_HOME",
+    default=Path(".earshot"),
+    show_default=True,
+    help="Folder of artifacts and runs (or set EARSHOT_HOME).",
+)
+json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the RECIPE argument with --set and --data."""
+    for decorate in (
+        click.option(
+            "--data",
+            type=click.Path(file_okay=False, path_type=Path),
+            help="Folder the recipe calls ${EARSHOT_DATA}.",
+        ),
+        click.option(
+            "--set",
+            "overrides",
+            metavar="KEY=VALUE",
+            multiple=True,
+            help="Change a key of the recipe, e.g. --set distill.epochs=3. May be repeated.",
+        ),
+        click.argument("recipe", default="quickstart"),
+    ):
+        command = decorate(command)
+    return command
+
+
+def open_store(root: Path) -> Store:
+    """The store at a folder; damage met on the way is told on stderr."""
+    from earshot.pipeline.store import Store
+
+    return Store(root, on_damage=lambda message: click.echo(f"warning: {message}", err=True))

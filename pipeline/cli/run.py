@@ -1,0 +1,61 @@
+"""`earshot run` and `earshot plan`: a recipe, walked through its stages or only looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from earshot.pipeline.cli.options import open_store, recipe_options, store_option
+from earshot.pipeline.cli.reports import present, report_option
+
+
+@click.command()
+@recipe_options
+@click.option("--wait", is_flag=True, help="Wait while another process uses the store, instead of failing.")
+@click.option("--quiet", is_flag=True, help="No progress bars.")
+@report_option
+@store_option
+def run(
+    recipe: str,
+    overrides: tuple[str, ...],
+    data: Path | None,
+    wait: bool,
+    quiet: bool,
+    reports: tuple[Path, ...],
+    store_root: Path,
+) -> None:
+    """Walk RECIPE through its stages and hold the result to its budgets.
+
+    RECIPE is a YAML file or one that comes with earshot: quickstart, real16k. What an earlier run has made is used
+    again. Exit code 0: all budgets kept; 1: one is missed; 2: the request is wrong; 3: the machine failed.
+    """
+    from earshot.ci.run_file import read_run
+    from earshot.pipeline import runner
+    from earshot.pipeline.cli.bars import drawer
+    from earshot.pipeline.recipe import load_recipe
+
+    resolved = load_recipe(recipe, overrides, data)
+    store = open_store(store_root)
+    with store.lock(wait), drawer(quiet) as progress:
+        path = runner.run(resolved, store, progress)
+    finished = read_run(path)
+    code = present(finished, finished.verdicts, reports)
+    click.echo(f"run: {path}", err=True)
+    raise click.exceptions.Exit(code)
+
+
+@click.command()
+@recipe_options
+@store_option
+def plan(recipe: str, overrides: tuple[str, ...], data: Path | None, store_root: Path) -> None:
+    """Show what `earshot run RECIPE` would do and what is there already. Nothing is executed."""
+    from earshot.pipeline import runner
+    from earshot.pipeline.cli.tables import show
+    from earshot.pipeline.recipe import load_recipe
+
+    steps = runner.plan(load_recipe(recipe, overrides, data), open_store(store_root))
+    show(("stage", "state", "artifact", "why"), [(step.stage, step.state, step.artifact, step.why) for step in steps])
+
+
+COMMANDS = (run, plan)
