@@ -1,1 +1,1 @@
-"""Devices: one module per kind of device, the device-side agent, device profiles as data. Knows .tflite files, never torch."""
+"""Devices: one module per kind, the device-side agent, device profiles as data. Knows .tflite files, never torch."""

@@ -1,0 +1,701 @@
+"""Runs and times a streaming .tflite where it ships: one file, numpy and a TFLite runtime, Python 3.9 or later.
+
+    python agent.py profile MODEL [--frames N] [--repeats R] [--warmup W] [--core C] [--threads T] [--no-delegate]
+                                  [--audio RAW] [--paced]
+
+Every line on standard output is one JSON object with an `event`: `start`, `repeat`..., `result`, or `error`. Exit
+codes: 0 done, 2 the model or the request is wrong, 3 the machine lacks something. The same classes enhance sound on
+the host:
+
+    sound -> Stft.analyse -> features -> StreamGraph (states carried) -> mask -> Stft.synthesise -> sound
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import struct
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SCHEMA = "earshot.stream/1"
+FEATURE_EPSILON = np.float32(1e-10)
+BLOCK_HOPS = 64  # numpy's cost a call is spread over this many frames; longer blocks fall out of the cache
+RUNTIMES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
+Transform = Callable[[np.ndarray], np.ndarray]
+
+
+class AgentError(Exception):
+    """What the user must mend: one line, how to mend it, and the exit code (2 the request, 3 the machine)."""
+
+    def __init__(self, message: str, hint: str | None = None, exit_code: int = 2) -> None:
+        super().__init__(message)
+        self.message, self.hint, self.exit_code = message, hint, exit_code
+
+
+class Table:
+    """One flatbuffer table, fields by number: just enough to read a .tflite without its schema, bounds checked."""
+
+    def __init__(self, data: bytes, position: int) -> None:
+        self.data, self.position = data, position
+        self.vtable = position - self.number("<i", position)
+        self.size = self.number("<H", self.vtable)
+
+    def number(self, form: str, position: int) -> int:
+        """The number at an absolute position. Raises struct.error outside the file."""
+        if position < 0:
+            raise struct.error("negative position")
+        return struct.unpack_from(form, self.data, position)[0]
+
+    def field(self, index: int) -> int | None:
+        """Absolute position of a field, None when it holds its default."""
+        slot = 4 + 2 * index
+        offset = self.number("<H", self.vtable + slot) if slot < self.size else 0
+        return self.position + offset if offset else None
+
+    def follow(self, index: int) -> tuple[int, int] | None:
+        """Position and length of a vector or string field, None when absent."""
+        field = self.field(index)
+        if field is None:
+            return None
+        start = field + self.number("<I", field)
+        return start + 4, self.number("<I", start)
+
+    def blob(self, index: int) -> bytes:
+        """A byte vector or string, empty when absent."""
+        start, length = self.follow(index) or (0, 0)
+        if start + length > len(self.data):
+            raise struct.error("vector past the end")
+        return self.data[start : start + length]
+
+    def tables(self, index: int) -> list[Table]:
+        """A vector of tables."""
+        start, length = self.follow(index) or (0, 0)
+        spots = [start + 4 * item for item in range(min(length, len(self.data)))]
+        return [Table(self.data, spot + self.number("<I", spot)) for spot in spots]
+
+
+def read_model(path: str) -> Table:
+    """Root table of a .tflite, every table of its graphs and every constant checked to lie inside the file.
+
+    Older runtimes crash on a truncated file, so that is found here. Raises AgentError.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise AgentError(f"{path}: cannot be read ({error.strerror})", "check the path") from error
+    if data[4:8] != b"TFL3":
+        raise AgentError(f"{path}: not a .tflite file", "give a model written by earshot convert")
+    try:
+        model = Table(data, struct.unpack_from("<I", data)[0])
+        for buffer in model.tables(4):
+            buffer.blob(0)
+        for graph in model.tables(2):
+            for item in graph.tables(0) + graph.tables(3):
+                for index in range((item.size - 4) // 2):
+                    item.field(index)
+    except (struct.error, MemoryError) as error:
+        raise AgentError(f"{path}: truncated or damaged .tflite", "copy or convert the model again") from error
+    return model
+
+
+def read_description(path: str) -> dict[str, Any]:
+    """The stream description inside a .tflite (metadata entry `earshot`), or else in the JSON file beside it.
+
+    Raises:
+        AgentError: neither is there, or it is not of this schema.
+    """
+    model = read_model(path)
+    sidecar = Path(path).with_suffix(".json")
+    text, source = b"", path
+    for entry in model.tables(6):
+        if entry.blob(0) == b"earshot":
+            index = entry.field(1)
+            text = model.tables(4)[entry.number("<I", index) if index else 0].blob(0)
+    if not text and sidecar.is_file():
+        text, source = sidecar.read_bytes(), str(sidecar)
+    if not text:
+        raise AgentError(
+            f"{path}: no stream description in the file and no {sidecar.name} beside it",
+            "convert the model with earshot, or keep NAME.json beside NAME.tflite",
+        )
+    try:
+        description = json.loads(text.rstrip(b"\0").decode())
+        if description["schema"] != SCHEMA:
+            raise AgentError(f"{source}: schema {description['schema']!r}, this agent reads {SCHEMA}")
+        _ = description["frontend"], description["input"], description["output"]
+        for state in description["states"]:
+            _ = state["input"], state["output"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise AgentError(f"{source}: damaged stream description ({error!r})", "convert the model again") from error
+    return description
+
+
+def load_runtime() -> Any:
+    """The interpreter module of whichever runtime is installed, ai-edge-litert first. Raises AgentError."""
+    for module in RUNTIMES:
+        try:
+            return importlib.import_module(module + ".interpreter")
+        except ModuleNotFoundError:
+            continue
+    raise AgentError("no TFLite runtime is installed", "pip install ai-edge-litert  (or tflite-runtime)", exit_code=3)
+
+
+def open_interpreter(path: str, threads: int, delegate: bool) -> Any:
+    """An interpreter with its tensors allocated. `delegate` False runs the plain kernels. Raises AgentError."""
+    runtime = load_runtime()
+    kinds = runtime.OpResolverType
+    resolver = kinds.AUTO if delegate else kinds.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        interpreter = runtime.Interpreter(
+            model_path=str(path), num_threads=threads, experimental_op_resolver_type=resolver
+        )
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise AgentError(f"{path}: refused by {runtime.__name__} ({' '.join(str(error).split())[:200]})") from error
+    return interpreter
+
+
+class Port:
+    """One input or output tensor of a graph: its number, its view and its affine quantisation."""
+
+    def __init__(self, interpreter: Any, details: dict[str, Any]) -> None:
+        self.index, self.dtype, self.shape = details["index"], np.dtype(details["dtype"]), tuple(details["shape"])
+        self.quantization = details["quantization"]
+        self.size = int(np.prod(self.shape))
+        self.scale, self.zero = np.float32(self.quantization[0]), np.float32(self.quantization[1])
+        self.integer = self.dtype != np.float32
+        if self.integer:
+            limits = np.iinfo(self.dtype)
+            self.low, self.high = np.float32(limits.min), np.float32(limits.max)
+        self.view = interpreter.tensor(self.index)().reshape(-1)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Real values as this tensor stores them."""
+        if not self.integer:
+            return values
+        steps = np.rint(values / self.scale + self.zero)
+        return np.minimum(np.maximum(steps, self.low), self.high).astype(self.dtype)
+
+    def decode(self, stored: np.ndarray) -> np.ndarray:
+        """Stored values as real ones, float32."""
+        return (stored.astype(np.float32) - self.zero) * self.scale if self.integer else stored
+
+    def raw(self) -> memoryview:
+        """The tensor's memory as bytes that can be assigned."""
+        return memoryview(self.view.view(np.uint8))
+
+
+class StreamGraph:
+    """One step of a network, its states carried from frame to frame.
+
+    Frames are written into and masks read from the interpreter's own memory, and states are copied there byte by byte
+    when both ends share one scale (they do in files earshot wrote), so that little Python runs between two frames.
+    `views=False` goes through the runtime's public set and get calls instead: slower, same numbers.
+    """
+
+    def __init__(self, path: str | Path, threads: int = 1, delegate: bool = True, views: bool = True) -> None:
+        self.path = path = str(path)
+        self.description = read_description(path)
+        self._interpreter = open_interpreter(path, threads, delegate)
+        inputs, outputs = self._ports()
+        try:
+            self._frame = inputs.pop(self.description["input"])
+            self._mask = outputs.pop(self.description["output"])
+            self._states = [(inputs.pop(s["input"]), outputs.pop(s["output"])) for s in self.description["states"]]
+        except KeyError as error:
+            raise AgentError(f"{path}: the description names {error}, the graph has no such tensor") from error
+        if inputs:
+            raise AgentError(f"{path}: graph inputs {sorted(inputs)} are in no state of the description")
+        for into, out in self._states:
+            if into.size != out.size:
+                raise AgentError(f"{path}: a state enters with {into.size} values and leaves with {out.size}")
+        self.bins = self._frame.size
+        self._invoke = self._interpreter._interpreter.Invoke  # the public one refuses to run while views are held
+        self._tied = [(i, o) for i, o in self._states if (i.dtype, i.quantization) == (o.dtype, o.quantization)]
+        self._loose = [pair for pair in self._states if pair not in self._tied]
+        self._copies = [(into.raw(), out.raw()) for into, out in self._tied]
+        self._initial = [(into.index, into.encode(np.zeros(into.shape, np.float32))) for into, _ in self._states]
+        self.run = self._run_views if views and self._views_hold() else self._run_tensors
+        self.reset()
+
+    def _ports(self) -> tuple[dict[str, Port], dict[str, Port]]:
+        signatures = self._interpreter._get_full_signature_list()
+        if len(signatures) != 1:
+            raise AgentError(f"{self.path}: {len(signatures)} signatures, a stream model has one")
+        signature = next(iter(signatures.values()))
+        details = {item["index"]: item for item in self._interpreter.get_tensor_details()}
+
+        def ports(side: str) -> dict[str, Port]:
+            return {name: Port(self._interpreter, details[index]) for name, index in signature[side].items()}
+
+        return ports("inputs"), ports("outputs")
+
+    def _views_hold(self) -> bool:
+        """Whether tensors stay where they are when the graph runs, so that views of them stay true."""
+        self._invoke()
+        ports = [self._frame, self._mask] + [port for pair in self._states for port in pair]
+        return all(_address(self._interpreter.tensor(port.index)()) == _address(port.view) for port in ports)
+
+    def reset(self) -> None:
+        """Back to the start of a stream: all states zero."""
+        for index, initial in self._initial:
+            self._interpreter.set_tensor(index, initial)
+
+    def step(self, features: np.ndarray) -> np.ndarray:
+        """Mask float32 `[bins]` of one frame of features float32 `[bins]`."""
+        return self.run(features[np.newaxis])[0]
+
+    def time_invokes(self) -> list[int]:
+        """From now on the nanoseconds of every invoke are appended to the list this returns."""
+        plain, clock = self._invoke, time.perf_counter_ns
+        spent: list[int] = []
+
+        def invoke() -> None:
+            start = clock()
+            plain()
+            spent.append(clock() - start)
+
+        self._invoke = invoke
+        return spent
+
+    def _run_views(self, features: np.ndarray) -> np.ndarray:
+        """Masks float32 `[frames, bins]` of features float32 `[frames, bins]`."""
+        frames = self._frame.encode(features)
+        masks = np.empty((len(frames), self._mask.size), self._mask.dtype)
+        frame, mask, invoke, copies, loose = self._frame.view, self._mask.view, self._invoke, self._copies, self._loose
+        everything = slice(None)
+        for index in range(len(frames)):
+            frame[everything] = frames[index]
+            invoke()
+            masks[index] = mask
+            for into, out in copies:
+                into[everything] = out
+            for port, source in loose:
+                port.view[everything] = port.encode(source.decode(source.view))
+        return self._mask.decode(masks)
+
+    def _run_tensors(self, features: np.ndarray) -> np.ndarray:
+        """The same through set_tensor and get_tensor. State inputs keep their values between calls."""
+        interpreter = self._interpreter
+        frames = self._frame.encode(features)
+        masks = np.empty((len(frames), self._mask.size), self._mask.dtype)
+        for index in range(len(frames)):
+            interpreter.set_tensor(self._frame.index, frames[index].reshape(self._frame.shape))
+            self._invoke()
+            masks[index] = interpreter.get_tensor(self._mask.index).reshape(-1)
+            leaving = [interpreter.get_tensor(out.index) for _, out in self._states]
+            for (into, out), values in zip(self._states, leaving):  # noqa: B905
+                tied = into.quantization == out.quantization
+                stored = values if tied else into.encode(out.decode(values))
+                interpreter.set_tensor(into.index, stored.reshape(into.shape))
+        return self._mask.decode(masks)
+
+
+class Stft:
+    """Analysis and synthesis, any number of hops at a time; what comes out does not depend on how a stream is cut.
+
+    The arithmetic is that of earshot's `Frontend`: frame t ends with hop t, square-root Hann on both sides, features
+    (|X|² + 1e-10)^(compression / 2), output delayed by `delay` samples.
+    """
+
+    def __init__(self, frontend: dict[str, Any]) -> None:
+        self.rate, self.hop, self.window, self.fft = (int(frontend[key]) for key in ("rate", "hop", "window", "fft"))
+        known = (frontend["kind"], frontend["window_kind"], frontend["mask"]) == ("stft", "sqrt_hann", "magnitude")
+        if not known or self.window != 2 * self.hop or self.fft < self.window or self.hop < 1:
+            raise AgentError(f"this agent does not know the frontend {json.dumps(frontend)}", "update agent.py")
+        self.bins = self.fft // 2 + 1
+        self.delay = self.window - self.hop
+        self._exponent = np.float32(frontend["compression"] / 2)
+        phase = 2 * np.pi * np.arange(self.window) / self.window
+        self._weights = np.sqrt(0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+        self._forward, self._inverse = _transforms(self.fft)
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to silence."""
+        self._past = np.zeros(self.delay, np.float32)
+        self._pending = np.zeros(self.hop, np.float32)
+
+    def analyse(self, block: np.ndarray) -> np.ndarray:
+        """Spectra complex64 `[hops, bins]` of the next samples float32 `[hops * hop]`."""
+        count, rest = divmod(len(block), self.hop)
+        if rest or not count:
+            raise ValueError(f"a block holds whole hops of {self.hop} samples, got {len(block)}")
+        samples = np.concatenate((self._past, block))
+        self._past = samples[len(block) :]
+        step = self.hop * 4
+        frames = np.ndarray((count, self.window), np.float32, samples, 0, (step, 4)) * self._weights
+        return self._forward(frames)
+
+    def features(self, spectrum: np.ndarray) -> np.ndarray:
+        """Compressed magnitudes float32 `[hops, bins]`."""
+        parts = spectrum.view(np.float32)
+        squares = parts * parts
+        power = squares[:, 0::2] + squares[:, 1::2]
+        power += FEATURE_EPSILON
+        return np.power(power, self._exponent, out=power)
+
+    def synthesise(self, spectrum: np.ndarray) -> np.ndarray:
+        """The next samples float32 `[hops * hop]` of masked spectra."""
+        frames = self._inverse(spectrum)[:, : self.window] * self._weights
+        rising, falling = frames[:, : self.hop], frames[:, self.hop :]
+        rising[0] += self._pending
+        if len(frames) > 1:
+            rising[1:] += falling[:-1]
+        self._pending = falling[-1]
+        return rising.reshape(-1)
+
+
+def _address(array: np.ndarray) -> int:
+    return array.__array_interface__["data"][0]
+
+
+def _transforms(size: int) -> tuple[Transform, Transform]:
+    """Real FFT pair over the last axis, float32 and complex64.
+
+    numpy 2 computes in single precision behind `np.fft`; its compiled functions are called directly where they are,
+    because the wrapper around them takes longer than the transform of one frame. numpy 1 computes in double.
+    """
+
+    def forward(frames: np.ndarray) -> np.ndarray:
+        return np.fft.rfft(frames, size).astype(np.complex64, copy=False)
+
+    def inverse(spectrum: np.ndarray) -> np.ndarray:
+        return np.fft.irfft(spectrum, size).astype(np.float32, copy=False)
+
+    try:
+        compiled = importlib.import_module("numpy.fft._pocketfft_umath")
+        transform, back = (compiled.rfft_n_even if size % 2 == 0 else compiled.rfft_n_odd), compiled.irfft
+    except (ImportError, AttributeError):
+        return forward, inverse
+    one, share, bins = np.float32(1), np.float32(1 / size), size // 2 + 1
+
+    def fast_forward(frames: np.ndarray) -> np.ndarray:
+        if frames.shape[1] != size:
+            return forward(frames)
+        return transform(frames, one, out=np.empty((len(frames), bins), np.complex64))
+
+    def fast_inverse(spectrum: np.ndarray) -> np.ndarray:
+        return back(spectrum, share, out=np.empty((len(spectrum), size), np.float32))
+
+    probe = np.cos(np.arange(2 * size, dtype=np.float32) ** 2).reshape(2, size)
+    try:
+        same = np.allclose(fast_forward(probe), forward(probe)) and np.allclose(fast_inverse(forward(probe)), probe)
+    except (TypeError, ValueError):
+        same = False
+    return (fast_forward, fast_inverse) if same else (forward, inverse)
+
+
+class StreamEnhancer:
+    """Sound in, enhanced sound out, through one stream model."""
+
+    def __init__(self, path: str | Path, threads: int = 1, delegate: bool = True) -> None:
+        self.graph = StreamGraph(path, threads, delegate)
+        self.stft = Stft(self.graph.description["frontend"])
+        if not self.graph.bins == self.graph._mask.size == self.stft.bins:
+            raise AgentError(f"{path}: the graph takes {self.graph.bins} values a frame, the frontend {self.stft.bins}")
+        self.rate, self.hop, self.delay = self.stft.rate, self.stft.hop, self.stft.delay
+
+    def reset(self) -> None:
+        """Back to the start of a stream."""
+        self.graph.reset()
+        self.stft.reset()
+
+    def process(self, block: np.ndarray) -> np.ndarray:
+        """The next samples, float32 `[hops * hop]` in and out; what comes out is `delay` samples late."""
+        spectrum = self.stft.analyse(block)
+        mask = self.graph.run(self.stft.features(spectrum))
+        parts = spectrum.view(np.float32).reshape(len(mask), -1, 2)
+        parts *= mask[:, :, np.newaxis]
+        return self.stft.synthesise(spectrum)
+
+    def enhance(self, noisy: np.ndarray) -> np.ndarray:
+        """A whole signal float32 `[samples]`, from a fresh state; the output is aligned and of equal length."""
+        self.reset()
+        noisy = np.asarray(noisy, np.float32)
+        hops = -(-(len(noisy) + self.delay) // self.hop)
+        padded = np.zeros(hops * self.hop, np.float32)
+        padded[: len(noisy)] = noisy
+        size = BLOCK_HOPS * self.hop
+        blocks = [self.process(padded[start : start + size]) for start in range(0, len(padded), size)]
+        return np.concatenate(blocks)[self.delay : self.delay + len(noisy)]
+
+
+def delegate_coverage(interpreter: Any) -> tuple[int, int, list[str]]:
+    """(operators run inside a delegate, operators in all, names of the others).
+
+    The operators a delegate replaced stay listed; one is inside when walking back from a delegate's outputs meets it
+    before the delegate's inputs.
+    """
+    listed = interpreter._get_ops_details()
+    operators = [item for item in listed if "delegate" not in item["op_name"].lower()]
+    maker = {int(output): number for number, item in enumerate(operators) for output in item["outputs"]}
+    inside: set[int] = set()
+    for part in listed:
+        if "delegate" not in part["op_name"].lower():
+            continue
+        borders = {int(tensor) for tensor in part["inputs"]}
+        waiting = [int(tensor) for tensor in part["outputs"]]
+        while waiting:
+            number = maker.get(waiting.pop())
+            if number is None or number in inside:
+                continue
+            inside.add(number)
+            waiting += [int(tensor) for tensor in operators[number]["inputs"] if int(tensor) not in borders]
+    outside = [item["op_name"] for number, item in enumerate(operators) if number not in inside]
+    return len(inside), len(operators), sorted(outside)
+
+
+def arena_bytes(path: str) -> int:
+    """Working memory of the plain kernels: the address span of every tensor that is no constant.
+
+    Buffers of a delegate are its own and are not seen; this is what an interpreter without one reserves.
+    """
+    model = read_model(path)
+    held = [bool(buffer.blob(0)) or buffer.field(1) is not None for buffer in model.tables(4)]
+    interpreter = open_interpreter(path, 1, delegate=False)
+    spans = []
+    for index, tensor in enumerate(model.tables(2)[0].tables(0)):
+        spot = tensor.field(2)
+        if held[tensor.number("<I", spot) if spot else 0]:
+            continue
+        try:
+            view = interpreter.tensor(index)()
+        except ValueError:  # optimised away, never allocated
+            continue
+        spans.append((_address(view), _address(view) + view.nbytes))
+    return max(end for _, end in spans) - min(start for start, _ in spans) if spans else 0
+
+
+def peak_memory() -> int:
+    """Peak resident bytes of this process. Linux's own mark, because getrusage's also counts the parent before exec."""
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def processor() -> str:
+    """The CPU's name, as the system tells it; on a board without one, the board's."""
+    for path, keys in (("/proc/cpuinfo", ("model name", "Model", "Hardware")), ("/proc/device-tree/model", ("",))):
+        try:
+            lines = Path(path).read_text(errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            if line.startswith(keys):
+                return line.split(":", 1)[-1].strip(" \t\0")
+    return platform.processor() or platform.machine()
+
+
+def environment(threads: int, delegate: bool) -> dict[str, Any]:
+    """What the figures were taken on and with."""
+    runtime = load_runtime().__name__.split(".")[0]
+    try:
+        version = importlib.metadata.version(RUNTIMES[runtime])
+    except importlib.metadata.PackageNotFoundError:
+        version = "unknown"
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return {
+        "runtime": RUNTIMES[runtime],
+        "runtime_version": version,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "cpu": processor(),
+        "machine": platform.machine(),
+        "system": platform.platform(),
+        "cores": cores,
+        "threads": threads,
+        "delegate": delegate,
+    }
+
+
+def spread(nanoseconds: list[int]) -> dict[str, float]:
+    """Quantiles in microseconds."""
+    micro = np.asarray(nanoseconds, np.float64) / 1e3
+    figures = [*np.percentile(micro, [50, 95, 99]), micro.max(), micro.mean()]
+    return {name: round(float(value), 3) for name, value in zip(("p50", "p95", "p99", "max", "mean"), figures)}  # noqa: B905
+
+
+def histogram(nanoseconds: list[int], bins_an_octave: int = 8) -> dict[str, list[float]]:
+    """Counts over microseconds in logarithmic bins: `counts[i]` frames in [`edges_us[i]`, `edges_us[i + 1]`)."""
+    micro = np.maximum(np.asarray(nanoseconds, np.float64) / 1e3, 1e-3)
+    places = np.floor(np.log2(micro) * bins_an_octave).astype(int)
+    edges = 2.0 ** (np.arange(places.min(), places.max() + 2) / bins_an_octave)
+    return {"edges_us": edges.tolist(), "counts": np.bincount(places - places.min()).tolist()}
+
+
+def deadline_misses(nanoseconds: list[int], hop_seconds: float) -> int:
+    """Frames that took longer than the sound they hold."""
+    return int(np.count_nonzero(np.asarray(nanoseconds) > hop_seconds * 1e9))
+
+
+def swinging_noise(samples: int, rate: int) -> np.ndarray:
+    """Noise with the slow swing of speech, the same on every machine."""
+    noise = np.random.RandomState(0).standard_normal(samples).astype(np.float32)
+    return noise * (0.05 + 0.05 * np.sin(2 * np.pi * 4 * np.arange(samples, dtype=np.float32) / rate))
+
+
+def read_sound(path: str, samples: int) -> np.ndarray:
+    """Raw float32 samples, repeated to the length asked for. Raises AgentError."""
+    try:
+        sound = np.fromfile(path, "<f4")
+    except OSError as error:
+        raise AgentError(f"{path}: cannot be read ({error.strerror})", "check the path") from error
+    if not len(sound) or not np.isfinite(sound).all():
+        raise AgentError(f"{path}: no finite float32 samples in it", "give raw float32 mono at the model's rate")
+    return np.resize(sound, samples)
+
+
+def profile(
+    path: str,
+    *,
+    frames: int = 500,
+    repeats: int = 5,
+    warmup: int = 50,
+    threads: int = 1,
+    delegate: bool = True,
+    audio: str | None = None,
+    emit: Callable[[dict[str, Any]], object] = lambda event: None,
+    wait: Callable[[], object] = lambda: None,
+) -> dict[str, Any]:
+    """Times a model frame by frame, the way a device runs it: one hop of sound in, one hop out.
+
+    Args:
+        path: the .tflite.
+        frames, repeats: timed frames of one repeat, and how many repeats; each starts a fresh stream.
+        warmup: frames run before each repeat and not timed.
+        audio: raw float32 file to run, noise when None.
+        emit: receives one dictionary after each repeat.
+        wait: called before each repeat; another model's repeat may run meanwhile.
+
+    Returns:
+        The result: `graph_us` (one invoke) and `path_us` (one hop, sound to sound) over all repeats, real-time factors
+        as the median of the repeats, deadline misses of the whole path, memory, delegate coverage, a histogram.
+    """
+    base_memory = peak_memory()
+    enhancer = StreamEnhancer(path, threads, delegate)
+    count = (frames + warmup) * enhancer.hop
+    sound = read_sound(audio, count) if audio else swinging_noise(count, enhancer.rate)
+    hops = list(sound.reshape(-1, enhancer.hop))
+    graph_ns, clock, process = enhancer.graph.time_invokes(), time.perf_counter_ns, enhancer.process
+    all_graph: list[int] = []
+    all_path: list[int] = []
+    rtfs, graph_rtfs = [], []
+    seconds = frames * enhancer.hop / enhancer.rate
+    for repeat in range(repeats):
+        wait()
+        enhancer.reset()
+        gc.collect()
+        gc.disable()
+        for hop in hops[:warmup]:
+            process(hop)
+        del graph_ns[:]
+        path_ns = []
+        for hop in hops[warmup:]:
+            start = clock()
+            process(hop)
+            path_ns.append(clock() - start)
+        gc.enable()
+        rtfs.append(sum(path_ns) / 1e9 / seconds)
+        graph_rtfs.append(sum(graph_ns) / 1e9 / seconds)
+        all_path += path_ns
+        all_graph += graph_ns
+        emit({"event": "repeat", "index": repeat, "repeats": repeats, "rtf": rtfs[-1], "graph_us": spread(graph_ns)})
+    peak = peak_memory()
+    covered, operators, outside = delegate_coverage(enhancer.graph._interpreter)
+    return {
+        "event": "result",
+        "model": path,
+        "frames": len(all_path),
+        "repeats": repeats,
+        "hop_us": enhancer.hop / enhancer.rate * 1e6,
+        "graph_us": spread(all_graph),
+        "path_us": spread(all_path),
+        "rtf": float(np.median(rtfs)),
+        "graph_rtf": float(np.median(graph_rtfs)),
+        "deadline_misses": deadline_misses(all_path, enhancer.hop / enhancer.rate),
+        "peak_rss_bytes": peak,
+        "base_rss_bytes": base_memory,
+        "arena_bytes": arena_bytes(path),
+        "delegate_coverage": covered / operators,
+        "operators": operators,
+        "undelegated": outside,
+        "histogram": histogram(all_graph),
+        "environment": environment(threads, delegate),
+    }
+
+
+def emit(event: dict[str, Any]) -> None:
+    """One line of JSON on standard output, at once."""
+    print(json.dumps(event), flush=True)
+
+
+def pin(core: int) -> None:
+    """Keeps this process, and the threads it will start, on one core. Raises AgentError."""
+    if not hasattr(os, "sched_setaffinity"):
+        raise AgentError("this system cannot pin a process to a core", "leave out --core", exit_code=3)
+    try:
+        os.sched_setaffinity(0, {core})
+    except (OSError, ValueError) as error:
+        allowed = sorted(os.sched_getaffinity(0))
+        raise AgentError(f"core {core} cannot be used, this process may use {allowed}", "choose one of them") from error
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line. Returns the exit code."""
+    parser = argparse.ArgumentParser(description="Times a streaming .tflite where it ships.")
+    command = parser.add_subparsers(dest="command", required=True).add_parser("profile")
+    command.add_argument("model")
+    command.add_argument("--frames", type=int, default=500, help="timed frames of a repeat")
+    command.add_argument("--repeats", type=int, default=5)
+    command.add_argument("--warmup", type=int, default=50, help="untimed frames before a repeat")
+    command.add_argument("--threads", type=int, default=1)
+    command.add_argument("--core", type=int, help="pin to this core")
+    command.add_argument("--no-delegate", action="store_true", help="plain kernels, no XNNPACK")
+    command.add_argument("--audio", help="raw float32 mono samples at the model's rate")
+    command.add_argument("--paced", action="store_true", help="wait for a line on standard input before each repeat")
+    options = parser.parse_args(arguments)
+    delegate = not options.no_delegate
+    try:
+        if min(options.frames, options.repeats, options.threads) < 1 or options.warmup < 0:
+            raise AgentError("frames, repeats and threads must be at least 1, warmup at least 0")
+        if options.core is not None:
+            pin(options.core)
+        emit({"event": "start", "model": options.model, "environment": environment(options.threads, delegate)})
+        result = profile(
+            options.model,
+            frames=options.frames,
+            repeats=options.repeats,
+            warmup=options.warmup,
+            threads=options.threads,
+            delegate=delegate,
+            audio=options.audio,
+            emit=emit,
+            wait=sys.stdin.readline if options.paced else lambda: "",
+        )
+        emit(result)
+    except AgentError as error:
+        emit({"event": "error", "message": error.message, "hint": error.hint})
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""What a target is: something that runs stream models and says how long they take, and where the numbers come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import Field
+
+from earshot.core.config import Config, load_yaml, parse
+from earshot.core.measurement import Measurement, Provenance
+
+if TYPE_CHECKING:
+    from earshot.pipeline.progress import Progress
+
+PROFILES = Path(__file__).with_name("profiles")
+
+Kind = Literal["host", "raspberry-pi", "container", "phone", "microcontroller", "npu"]
+
+
+class DeviceProfile(Config):
+    """What is known of a class of devices; one YAML file in `targets/profiles` each.
+
+    Attributes:
+        kind: which class of target drives it.
+        title: its name for people.
+        cpu, clock_mhz: processor and its clock; None where it is read from the device.
+        ram_bytes, flash_bytes: limits a model and its surroundings must fit; None where none matters.
+        metrics: the metrics a budget for it should name.
+    """
+
+    kind: Kind
+    title: str
+    cpu: str | None = None
+    clock_mhz: float | None = Field(default=None, gt=0)
+    ram_bytes: int | None = Field(default=None, gt=0)
+    flash_bytes: int | None = Field(default=None, gt=0)
+    metrics: tuple[str, ...] = ()
+
+
+class ProfileConfig(Config):
+    """How a model is timed.
+
+    Attributes:
+        frames: timed frames of one repeat.
+        repeats: repeats of each model; those of several models alternate.
+        warmup: untimed frames before each repeat.
+        threads: threads of the runtime.
+        core: core to pin to; None takes the last one this process may use.
+        delegate: run XNNPACK; False times the plain kernels.
+        timeout_seconds: a model that takes longer in all counts as failed.
+    """
+
+    frames: int = Field(default=500, ge=1)
+    repeats: int = Field(default=5, ge=1)
+    warmup: int = Field(default=50, ge=0)
+    threads: int = Field(default=1, ge=1)
+    core: int | None = Field(default=None, ge=0)
+    delegate: bool = True
+    timeout_seconds: float = Field(default=300.0, gt=0)
+
+
+@dataclass(frozen=True)
+class Availability:
+    """Whether a target can be driven from here; if not, why, and the command that enables it."""
+
+    ok: bool
+    reason: str = ""
+    enable: str = ""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """`counts[i]` frames took from `edges_us[i]` to `edges_us[i + 1]` microseconds."""
+
+    edges_us: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ProfileResult:
+    """What profiling one model on one target gave.
+
+    Attributes:
+        variant: the model's name among those profiled, e.g. `int8`.
+        measurements: every number, with `target` set.
+        histogram: times of one graph step.
+        environment: runtime, versions, processor, core: what the numbers hold for.
+        raw: all the agent said, for the record.
+    """
+
+    variant: str
+    measurements: tuple[Measurement, ...]
+    histogram: Histogram
+    environment: Mapping[str, Any]
+    raw: Mapping[str, Any]
+
+
+class Target(Protocol):
+    """One way of running models; `name` is what a recipe, a budget and a Measurement call it."""
+
+    name: str
+    kind: Kind
+
+    def availability(self) -> Availability:
+        """Whether it can be driven now. Cheap: nothing is started."""
+
+    def profile(self, models: Mapping[str, Path], config: ProfileConfig, progress: Progress) -> list[ProfileResult]:
+        """Profiles stream models, given by variant name, one result each in their order.
+
+        Raises:
+            ModelError: a model is no stream model, or the runtime refuses it.
+            DeviceError: the device is absent or failed.
+        """
+
+
+def load_profile(name: str) -> DeviceProfile:
+    """A device profile by file name. Raises ConfigError."""
+    path = PROFILES / f"{name}.yaml"
+    return parse(DeviceProfile, load_yaml(path), str(path))
+
+
+def read_result(
+    variant: str, raw: Mapping[str, Any], target: str, provenance: Provenance = Provenance.MEASURED
+) -> ProfileResult:
+    """An agent's result as measurements; every target that runs the agent reads it here."""
+    frames, repeats, graph = raw["frames"], raw["repeats"], raw["graph_us"]
+
+    def measured(metric: str, value: float, unit: str, n: int = 1) -> Measurement:
+        return Measurement(metric, value, unit, n, provenance, target)
+
+    measurements = (
+        measured("rtf", raw["rtf"], "1", repeats),
+        measured("graph_rtf", raw["graph_rtf"], "1", repeats),
+        measured("frame_p50_us", graph["p50"], "us", frames),
+        measured("frame_p95_us", graph["p95"], "us", frames),
+        measured("frame_p99_us", graph["p99"], "us", frames),
+        measured("frame_max_us", graph["max"], "us", frames),
+        measured("deadline_misses", raw["deadline_misses"], "1", frames),
+        measured("peak_rss_bytes", raw["peak_rss_bytes"], "bytes"),
+        measured("arena_bytes", raw["arena_bytes"], "bytes"),
+        measured("delegate_coverage", raw["delegate_coverage"], "1", raw["operators"]),
+    )
+    histogram = Histogram(tuple(raw["histogram"]["edges_us"]), tuple(raw["histogram"]["counts"]))
+    return ProfileResult(variant, measurements, histogram, raw["environment"], raw)
