@@ -76,7 +76,7 @@ class PruneSection(PruneConfig, StageSection):
 
 
 class QuantizeSection(QuantizeConfig, StageSection):
-    """`quantize`; entered with a checkpoint, a float .tflite, or (extra `tensorflow`) a Keras file or SavedModel folder."""
+    """`quantize`; entered with a checkpoint, a float .tflite, or (extra `tensorflow`) a Keras file or SavedModel."""
 
     accepts: ClassVar[tuple[str, ...]] = (".safetensors", ".tflite", ".keras", ".h5", "")
 
@@ -106,7 +106,7 @@ class NetworkSection(Config):
     """
 
     network: str = "dae_unet"
-    params: dict[str, Any] = {}
+    params: dict[str, Any] = Field(default_factory=dict)
 
 
 class TeacherSection(NetworkSection):
@@ -117,7 +117,7 @@ class TeacherSection(NetworkSection):
         train: how to train it.
     """
 
-    checkpoint: Annotated[Path | None, Field()] = None
+    checkpoint: Path | None = None
     train: TrainConfig | None = None
 
     @model_validator(mode="after")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def artifacts() -> None:
-    """List, show, verify, tag and clean up what runs have made."""
+    """Look after what runs have made."""
 
 
 @artifacts.command(name="list")

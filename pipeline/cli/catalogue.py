@@ -37,7 +37,10 @@ def target_states() -> Iterator[TargetState]:
 
 @click.command()
 def models() -> None:
-    """List the networks a recipe can build. Your own: `network: package.module:Name`."""
+    """List the networks a recipe can build.
+
+    Your own: `network: package.module:Name`.
+    """
     from earshot.models.registry import NETWORKS
     from earshot.pipeline.cli.tables import show
 
@@ -59,7 +62,7 @@ def methods() -> None:
 
 @click.command()
 def targets() -> None:
-    """List the devices models can be profiled on, and how to enable the rest."""
+    """List the devices models can be timed on."""
     from earshot.pipeline.cli.tables import show
 
     rows = [(state.name, "yes" if state.ok else "no", state.detail, state.enable) for state in target_states()]

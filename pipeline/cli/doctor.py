@@ -50,7 +50,10 @@ class Finding:
 @store_option
 @json_option
 def doctor(store_root: Path, as_json: bool) -> None:
-    """Show what this machine can do and how to get the rest. Exit code 3 when something required is missing."""
+    """Show what this machine can do.
+
+    What it lacks is listed with the command that brings it. Exit code 3 when something required is missing.
+    """
     findings = [*_machine(store_root), *_libraries(), *_programs(), *_targets()]
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))

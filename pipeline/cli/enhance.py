@@ -17,7 +17,10 @@ from earshot.pipeline.cli.options import open_store, store_option
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @store_option
 def enhance(source: Path, sink: Path, model: str | None, quiet: bool, store_root: Path) -> None:
-    """Stream the sound file SOURCE through a model into SINK: any rate, any length, aligned and equally long."""
+    """Stream a sound file through a model.
+
+    SOURCE may have any rate, length and number of channels; SINK has the same, aligned with it.
+    """
     from earshot.pipeline.cli.bars import drawer
     from earshot.pipeline.enhance import enhance_file
 

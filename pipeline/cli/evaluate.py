@@ -18,13 +18,14 @@ DEFAULT_METRICS = ("pesq_wb", "pesq_nb", "stoi", "estoi", "si_sdr")
 
 
 @click.command(
-    help=f"Score MODEL on clean/noisy pairs.\n\nMODEL is {MODEL_HELP}; `noisy` scores the pairs as they are."
+    short_help="Score a model on clean/noisy pairs.",
+    help=f"Score MODEL on clean/noisy pairs.\n\nMODEL is {MODEL_HELP}; `noisy` scores the pairs as they are.",
 )
 @click.argument("model")
 @click.option(
     "--data",
     type=click.Path(path_type=Path),
-    help="Folder with clean/ and noisy/, or a CSV manifest. Default: the test part of the pack that comes with earshot.",
+    help="Folder with clean/ and noisy/, or a CSV manifest. Default: the embedded pack's test part.",
 )
 @click.option("--metric", "metrics", multiple=True, default=DEFAULT_METRICS, show_default=True, help="May be repeated.")
 @click.option("--rate", type=click.IntRange(min=8000), help="Sample rate for `noisy`, in Hz; a model brings its own.")
@@ -33,6 +34,7 @@ DEFAULT_METRICS = ("pesq_wb", "pesq_nb", "stoi", "estoi", "si_sdr")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @store_option
 def evaluate(
+    *,
     model: str,
     data: Path | None,
     metrics: tuple[str, ...],

@@ -18,7 +18,10 @@ from earshot.pipeline.cli.reports import present, report_option
 @report_option
 @store_option
 def gate(run: str, budgets: str | None, reports: tuple[Path, ...], store_root: Path) -> None:
-    """Judge RUN: a run's name, a tag, `latest`, or a run file. Exit code 1 when a budget is missed."""
+    """Hold a finished run to its budgets.
+
+    RUN is a run's name, a tag, `latest`, or a run file. Exit code 1 when a budget is missed.
+    """
     from earshot.ci.budget_set import load_budgets
     from earshot.ci.gate import gate as judge
     from earshot.ci.gate import recipe_budgets

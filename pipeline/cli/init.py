@@ -15,7 +15,10 @@ from earshot.core.errors import UsageError
 @click.option("--from", "source", default="quickstart", show_default=True, help="Which built-in recipe to start from.")
 @click.option("--force", is_flag=True, help="Replace a file that exists.")
 def init(path: Path, source: str, force: bool) -> None:
-    """Write a commented recipe to PATH (default: recipe.yaml). It runs as it is."""
+    """Write a commented recipe to start from.
+
+    It goes to PATH (default: recipe.yaml) and runs as it is.
+    """
     from earshot.core.files import write_atomic
     from earshot.pipeline.recipe import builtin_recipes
 

@@ -11,7 +11,10 @@ from earshot.pipeline.cli.locate import MODEL_HELP, find_model
 from earshot.pipeline.cli.options import json_option, open_store, store_option
 
 
-@click.command(help=f"Time each MODEL on a target; several alternate, so that they compare.\n\nMODEL is {MODEL_HELP}.")
+@click.command(
+    short_help="Time models on a target.",
+    help=f"Time each MODEL on a target; several alternate, so that they compare.\n\nMODEL is {MODEL_HELP}.",
+)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--target", default="host", show_default=True, help="See `earshot targets`.")
 @click.option("--frames", type=click.IntRange(min=1), help="Timed frames of one repeat.")
@@ -22,6 +25,7 @@ from earshot.pipeline.cli.options import json_option, open_store, store_option
 @json_option
 @store_option
 def profile(
+    *,
     models: tuple[str, ...],
     target: str,
     frames: int | None,

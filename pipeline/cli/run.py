@@ -17,6 +17,7 @@ from earshot.pipeline.cli.reports import present, report_option
 @report_option
 @store_option
 def run(
+    *,
     recipe: str,
     overrides: tuple[str, ...],
     data: Path | None,
@@ -25,7 +26,7 @@ def run(
     reports: tuple[Path, ...],
     store_root: Path,
 ) -> None:
-    """Walk RECIPE through its stages and hold the result to its budgets.
+    """Walk a recipe through its stages to the gate.
 
     RECIPE is a YAML file or one that comes with earshot: quickstart, real16k. What an earlier run has made is used
     again. Exit code 0: all budgets kept; 1: one is missed; 2: the request is wrong; 3: the machine failed.
@@ -49,7 +50,7 @@ def run(
 @recipe_options
 @store_option
 def plan(recipe: str, overrides: tuple[str, ...], data: Path | None, store_root: Path) -> None:
-    """Show what `earshot run RECIPE` would do and what is there already. Nothing is executed."""
+    """Show what `run` would do, without doing it."""
     from earshot.pipeline import runner
     from earshot.pipeline.cli.tables import show
     from earshot.pipeline.recipe import load_recipe
