@@ -1,0 +1,108 @@
+"""Rewrites a float32 stream model with integer weights and activations, by ai-edge-quantizer's static recipes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from earshot.core.errors import ToolError
+from earshot.quantize.graph import Graph, load_flatbuffer, operator_name, pack_flatbuffer, read_graph
+from earshot.quantize.ranges import RangePlan
+
+IntegerPrecision = Literal["int8", "int16x8"]
+INTEGER_PRECISIONS: tuple[IntegerPrecision, ...] = ("int8", "int16x8")
+
+
+def kept_float(graph: Graph, patterns: Sequence[str]) -> dict[int, str]:
+    """Operators that a pattern keeps float: index -> the pattern, a regular expression over operator and output names."""
+    kept = {}
+    for operator in graph.operators:
+        names = (operator.name, *(graph.tensors[index].name for index in operator.outputs))
+        for pattern in patterns:
+            if any(re.search(pattern, name) for name in names):
+                kept[operator.index] = pattern
+                break
+    return kept
+
+
+def quantize_graph(
+    path: Path, plan: RangePlan, precision: IntegerPrecision, keep_float: Sequence[str] = ()
+) -> bytes:
+    """The integer .tflite.
+
+    Weights are int8, symmetric, one scale a channel; activations int8 with a zero point, or int16 symmetric (16x8); inputs
+    and outputs are integer too. Tied tensors get one scale, hence no QUANTIZE between them.
+
+    Args:
+        path: the float32 stream model.
+        plan: ranges of its activations.
+        precision: which of the two forms.
+        keep_float: regular expressions; operators they find stay float.
+
+    Raises:
+        ToolError: the quantizer failed.
+    """
+    from earshot.quantize.quiet import quiet
+
+    graph = read_graph(path)
+    with quiet():
+        from ai_edge_quantizer import quantizer, recipe
+        from ai_edge_quantizer.algorithm_manager import AlgorithmName
+
+        recipes = {"int8": recipe.static_wi8_ai8, "int16x8": recipe.static_wi8_ai16}
+        try:
+            work = quantizer.Quantizer(str(path), recipes[precision]())
+            for index in kept_float(graph, keep_float):
+                scope = re.escape(graph.tensors[graph.operators[index].outputs[0]].name)
+                work.update_quantization_recipe(scope, "*", algorithm_key=AlgorithmName.NO_QUANTIZE)
+            result = work.quantize(_statistics(graph, plan), enable_progress_bar=False, enable_progress_report=False)
+        except Exception as error:  # noqa: BLE001 - the quantizer raises anything
+            raise ToolError(
+                f"{path}: ai-edge-quantizer could not make it {precision} ({' '.join(str(error).split())[:200]})",
+                "keep the operator it names in float32 with quantize.keep_float",
+            ) from error
+    return repair(path.read_bytes(), bytes(result.quantized_model))
+
+
+def _statistics(graph: Graph, plan: RangePlan) -> dict[str, dict[str, Any]]:
+    """The ranges in the quantizer's own form: by tensor name, with the tensor's rank."""
+    statistics = {}
+    for index, found in plan.ranges.items():
+        tensor = graph.tensors[index]
+        shape = [1] * len(tensor.shape)
+        low, high = np.full(shape, found.low, np.float32), np.full(shape, found.high, np.float32)
+        statistics[tensor.name] = {"min": low, "max": high}
+    return statistics
+
+
+def repair(before: bytes, after: bytes) -> bytes:
+    """Mends what the quantizer leaves broken.
+
+    - Signature indices: where it puts a QUANTIZE before an output, the graph's output is the new tensor but the signature
+      still names the old one, whose memory is reused by then.
+    - ADD and SUB on int16: with all scales near powers of two, the kernels take an old path that can fail to prepare; a flag
+      of the operator keeps them on the general one.
+
+    Args:
+        before: the float file; position k of its graph inputs and outputs is position k after.
+        after: the quantized file.
+    """
+    source, model = load_flatbuffer(before), load_flatbuffer(after)
+    old, new = source.subgraphs[0], model.subgraphs[0]
+    sides = (
+        (old.inputs, new.inputs, source.signatureDefs[0].inputs, model.signatureDefs[0].inputs),
+        (old.outputs, new.outputs, source.signatureDefs[0].outputs, model.signatureDefs[0].outputs),
+    )
+    for found, wanted, named, renamed in sides:
+        position = {int(index): place for place, index in enumerate(found)}
+        by_name = {item.name: int(wanted[position[int(item.tensorIndex)]]) for item in named}
+        for item in renamed:
+            item.tensorIndex = by_name[item.name]
+    for operator in new.operators:
+        if operator_name(model, operator) in ("ADD", "SUB") and operator.builtinOptions is not None:
+            operator.builtinOptions.potScaleInt16 = False
+    return pack_flatbuffer(model)
