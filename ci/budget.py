@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from earshot.ci.metrics import KNOWN_METRICS, Better, did_you_mean, known_metric
+from earshot.ci.quantity import quantity
 from earshot.core.config import Config
 from earshot.core.measurement import Provenance
 
@@ -146,16 +147,15 @@ class Budget(Config):
     @property
     def limit_text(self) -> str:
         """The limit in words: `≥ 2.25 MOS`, `at most 0.02 MOS worse than convert:float32`."""
-        unit = "" if self.required_unit == "1" else f" {self.required_unit}"
+        unit = self.required_unit
         if self.max_loss == 0 or self.min_gain == 0:
             return f"not worse than {self.reference_row}"
         if self.max_loss is not None:
-            return f"at most {self.max_loss:.6g}{unit} worse than {self.reference_row}"
+            return f"at most {quantity(self.max_loss, unit)} worse than {self.reference_row}"
         if self.min_gain is not None:
-            return f"at least {self.min_gain:.6g}{unit} better than {self.reference_row}"
-        if self.min is not None and self.max is not None:
-            return f"{self.min:.10g} to {self.max:.10g}{unit}"
-        return f"≥ {self.min:.10g}{unit}" if self.min is not None else f"≤ {self.max:.10g}{unit}"
+            return f"at least {quantity(self.min_gain, unit)} better than {self.reference_row}"
+        bounds = (("≥", self.min), ("≤", self.max))
+        return " and ".join(f"{sign} {quantity(bound, unit)}" for sign, bound in bounds if bound is not None)
 
     @property
     def title(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from earshot.ci.budget import FLOAT_ROW, Budget
 from earshot.ci.budget_set import BudgetSet
+from earshot.ci.quantity import quantity
 from earshot.ci.run_file import Row, Run
 from earshot.ci.verdict import Status, Verdict, worst
 from earshot.core.config import parse
@@ -151,8 +152,8 @@ def _limited(budget: Budget, row: Row, measurement: Measurement, reference: floa
     room = _room(budget, value, reference)
     # The slack depends on the values alone, so that a tighter limit can never pass where a looser one failed.
     keeps = room >= -ROUNDING * max(1.0, abs(value), abs(reference or 0.0))
-    against = "" if reference is None else f" against {reference:.6g} in row '{budget.reference_row}'"
-    reason = f"{value:.6g}{against}, {'keeps' if keeps else 'misses'}: {budget.limit_text}"
+    against = "" if reference is None else f" against {quantity(reference)} in row '{budget.reference_row}'"
+    reason = f"{quantity(value, measurement.unit)}{against}, {'keeps' if keeps else 'misses'}: {budget.limit_text}"
     return Verdict(
         budget.title,
         Status.PASS if keeps else Status.FAIL,

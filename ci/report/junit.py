@@ -11,7 +11,7 @@ from earshot.ci.verdict import Status, Verdict
 
 
 def render(run: Run, verdicts: Sequence[Verdict]) -> str:
-    """A failed budget is a failure; a warning passes, with its reason in the case's output, as JUnit has no warnings."""
+    """A failed budget is a failure; a warning passes with its reason as output, because JUnit knows no warnings."""
     failures = sum(verdict.status is Status.FAIL for verdict in verdicts)
     counts = {"tests": str(len(verdicts)), "failures": str(failures), "errors": "0", "skipped": "0"}
     root = ElementTree.Element("testsuites", {"name": "earshot", **counts})

@@ -6,12 +6,14 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from earshot.ci.quantity import quantity
 from earshot.ci.run_file import Row, Run
 from earshot.ci.verdict import Status, Verdict, worst
 from earshot.core.measurement import Measurement, Provenance
 
 NOT_MEASURED = "-"
 MARKS = {Provenance.EMULATED: "≈", Provenance.ESTIMATED: "~", Provenance.TEST_DOUBLE: "?"}
+VERDICT_HEADER = ("budget", "row", "measured", "limit", "margin")
 LEGEND = {"≈": "emulated", "~": "estimated", "?": "stand-in, never accepted"}
 
 
@@ -33,7 +35,7 @@ class Column:
 
 COLUMNS = (
     Column("parameters", "params", "k", 1e-3, 1),
-    Column("macs_per_second", "compute", "MMAC/s", 1e-6, 1),
+    Column("macs_per_second", "MAC/s", "M", 1e-6, 1),
     Column("model_bytes", "model", "kB", 1e-3, 1),
     Column("state_bytes", "state", "kB", 1e-3, 2),
     Column("pesq_wb", "PESQ", "MOS", 1, 3),
@@ -108,12 +110,14 @@ def row_targets(row: Row) -> list[str]:
     return list(dict.fromkeys(m.target for m in row.measurements if m.target is not None))
 
 
-def number(value: float | None, unit: str = "1") -> str:
-    """A number as a verdict shows it, `-` for none."""
-    if value is None:
-        return NOT_MEASURED
-    text = f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.6g}"
-    return text if unit == "1" else f"{text} {clean(unit).replace('us', 'µs')}"
+def verdict_cells(verdict: Verdict) -> tuple[str, ...]:
+    """One verdict in the order of `VERDICT_HEADER`, its status left out."""
+    unnamed = verdict.budget.startswith(f"{verdict.metric} {verdict.limit}")
+    value = NOT_MEASURED if verdict.value is None else quantity(verdict.value, verdict.unit)
+    margin = NOT_MEASURED if verdict.margin is None else quantity(verdict.margin)
+    where = " on ".join(part for part in (verdict.row, verdict.target) if part)
+    cells = (verdict.metric if unnamed and verdict.metric else verdict.budget, where, value, verdict.limit, margin)
+    return tuple(clean(cell) or NOT_MEASURED for cell in cells)
 
 
 def clean(text: str) -> str:
@@ -130,4 +134,6 @@ def _cells(measurements: Sequence[Measurement]) -> tuple[str, ...]:
 def _cell(measurement: Measurement | None, column: Column) -> str:
     if measurement is None or measurement.value is None:
         return NOT_MEASURED
-    return f"{MARKS.get(measurement.provenance, '')}{measurement.value * column.scale:.{column.digits}f}"
+    value = measurement.value * column.scale
+    digits = 0 if abs(value) >= 1000 else column.digits
+    return f"{MARKS.get(measurement.provenance, '')}{value:.{digits}f}"

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from earshot.ci.report.layout import COLUMNS, clean, lines, notes, number, summary
+from earshot.ci.report.layout import COLUMNS, VERDICT_HEADER, clean, lines, notes, summary, verdict_cells
 from earshot.ci.run_file import Run
 from earshot.ci.verdict import Status, Verdict, passed
 
@@ -17,21 +17,22 @@ STYLES = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
 
 
 def render(run: Run, verdicts: Sequence[Verdict]) -> RenderableType:
-    """The run table, the verdicts with their reasons and the outcome; readable from 100 columns on."""
+    """The run table, the verdicts, the reason for each one missed, and the outcome; made for 100 columns and more."""
     parts: list[RenderableType] = [_rows(run, verdicts)]
+    if notes(run):
+        parts.append(Text("; ".join(notes(run)), style="dim"))
     if verdicts:
-        parts.append(_verdicts(verdicts))
+        parts += ["", _verdicts(verdicts), "", *_reasons(verdicts)]
     parts.append(Text(summary(run, verdicts), style=STYLES[Status.PASS if passed(verdicts) else Status.FAIL]))
     return Group(*parts)
 
 
 def _rows(run: Run, verdicts: Sequence[Verdict]) -> Table:
-    caption = "; ".join(notes(run))
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), caption=Text(caption) if caption else None)
+    table = _table()
     table.add_column("row", no_wrap=True)
     for column in COLUMNS:
         table.add_column(f"{column.title}\n{column.unit}", justify="right", no_wrap=True)
-    table.add_column("verdict")
+    table.add_column("verdict", no_wrap=True)
     for line in lines(run, verdicts):
         label = Text(("  " if line.indented else "") + line.label)
         table.add_row(label, *(Text(cell) for cell in line.cells), _status(line.status))
@@ -39,23 +40,26 @@ def _rows(run: Run, verdicts: Sequence[Verdict]) -> Table:
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("verdict")
-    table.add_column("budget", ratio=3, overflow="fold")
-    table.add_column("row", overflow="fold")
-    table.add_column("measured", justify="right", overflow="fold")
-    table.add_column("margin", justify="right", overflow="fold")
-    table.add_column("reason", ratio=4, overflow="fold")
+    table = _table()
+    table.add_column("verdict", no_wrap=True)
+    for title in VERDICT_HEADER:
+        table.add_column(title, justify="right" if title in {"measured", "margin"} else "left", overflow="fold")
     for verdict in verdicts:
-        table.add_row(
-            _status(verdict.status),
-            Text(clean(verdict.budget)),
-            Text(clean(" on ".join(part for part in (verdict.row, verdict.target) if part))),
-            Text(number(verdict.value, verdict.unit)),
-            Text(number(verdict.margin)),
-            Text(clean(verdict.reason)),
-        )
+        table.add_row(_status(verdict.status), *(Text(cell) for cell in verdict_cells(verdict)))
     return table
+
+
+def _reasons(verdicts: Sequence[Verdict]) -> list[Text]:
+    """Why each missed budget was missed, one paragraph each."""
+    return [
+        Text.assemble(_status(verdict.status), f"  {clean(verdict.budget)}: {clean(verdict.reason)}")
+        for verdict in verdicts
+        if verdict.status is not Status.PASS
+    ]
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
 
 
 def _status(status: Status | None) -> Text:
