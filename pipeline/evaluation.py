@@ -15,6 +15,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, TimeoutE
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pebble import ProcessPool
 
 CLIP_TIMEOUT_SECONDS = 180.0  # opening the model included; a clip takes about two
+_STARTUP_SECONDS = 120.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -48,7 +50,7 @@ def evaluate(
 
     Args:
         enhancer: what to score.
-        clips: the set; long clips start first where they tell `seconds`.
+        clips: the set.
         metrics: names, see `earshot.pipeline.metrics.registry`.
         rate: of the clips, Hz.
         dataset: digest or name of the set, kept in the result.
@@ -70,7 +72,7 @@ def evaluate(
     progress = progress or Silent()
     pickled = _pickled(enhancer)
     tasks = [_Task(index, clip, tuple(chosen), rate, pickled) for index, clip in enumerate(clips)]
-    tasks.sort(key=lambda task: -getattr(task.clip, "seconds", 0.0))
+    tasks.sort(key=lambda task: _bytes(task.clip), reverse=True)
     count = min(workers or available_cores(), len(tasks))
     progress.start(f"scoring {enhancer.describe()}", len(tasks))
     outcomes: dict[int, _Outcome] = {}
@@ -166,7 +168,9 @@ def _run(pool: ProcessPool, tasks: Sequence[_Task], timeout: float) -> Iterator[
     missing = {task.index: len(task.metrics) for task in tasks}
     pending: dict[Future[Any], _Task] = {pool.schedule(_score, (task,), timeout=timeout): task for task in tasks}
     while pending:
-        done, _ = wait(pending, return_when=FIRST_COMPLETED)
+        done, _ = wait(pending, timeout + _STARTUP_SECONDS, FIRST_COMPLETED)
+        if not done:  # some task always runs, and none may run longer than its timeout
+            raise ToolError(f"scoring stands still: {len(pending)} clips wait and no worker answers")
         for future in done:
             task = pending.pop(future)
             outcome = _outcome(future, task, timeout)
@@ -264,6 +268,12 @@ def _pickled(enhancer: Enhancer) -> bytes:
         return pickle.dumps(enhancer)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise UsageError(f"{enhancer.describe()} cannot be sent to worker processes ({error})") from error
+
+
+def _bytes(clip: Clip) -> int:
+    """Size of the files a pair reads: large ones start first, so that no worker is left alone with a long one."""
+    files: Sequence[Path] = getattr(getattr(clip, "source", None), "files", ())
+    return sum(path.stat().st_size for path in files if path.is_file())
 
 
 def _row(clip: Clip, outcome: _Outcome, metrics: Sequence[str]) -> ClipScore:
