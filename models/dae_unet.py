@@ -1,0 +1,153 @@
+"""System 1: a streaming denoising-autoencoder UNet with linear inverted bottlenecks and a recurrent bottleneck.
+
+Source: Luong, Drossos, Heikkinen, Virtanen 2025 (arXiv 2505.03442). Known: a denoising-autoencoder UNet for low resources
+with linear inverted bottlenecks. Reconstructed: the sizes, strides on frequency only, additive skips, the GRU at the
+bottleneck, and the linear latent on which distillation compares teacher and student.
+
+    features ─> [strided conv, inverted bottleneck] x depth ─> squeeze ─> GRU ─> latent z (linear) ─> expand
+    mask <─ sigmoid <─ [transposed conv, inverted bottleneck] x depth <─ + skips <──────────┘
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from pydantic import model_validator
+from torch import Tensor, nn
+
+from earshot.core.config import Config
+from earshot.models.frontend import Frontend
+from earshot.models.layers import CausalConv, InvertedBottleneck, Recurrent, Upsample, fold_norms
+from earshot.models.streaming import State, StreamingModel
+
+
+class DaeUnetParams(Config):
+    """Sizes of the network.
+
+    Attributes:
+        channels: width after each encoder stage.
+        strides: by how much each stage divides the frequency resolution (even numbers). A first stride of 4 turns every
+            four bins into channels, which costs a quarter of the work at full resolution and loses nothing.
+        expansion: how much wider an inverted bottleneck is inside.
+        kernel_time: frames the depthwise convolutions span (look-back only).
+        latent: width of the linear latent.
+        hidden: width of the recurrent state.
+        decoder_blocks: inverted bottlenecks in the decoder too.
+        widths: inner widths after pruning, in encoder-then-decoder order; empty before pruning.
+    """
+
+    channels: tuple[int, ...] = (24, 32, 48)
+    strides: tuple[int, ...] = (4, 2, 2)
+    expansion: int = 2
+    kernel_time: int = 2
+    latent: int = 96
+    hidden: int = 96
+    decoder_blocks: bool = True
+    widths: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> DaeUnetParams:
+        if not self.channels or min(*self.channels, self.expansion, self.kernel_time, self.latent, self.hidden) < 1:
+            raise ValueError("channels, expansion, kernel_time, latent and hidden must be positive")
+        if len(self.strides) != len(self.channels) or any(stride < 2 or stride % 2 for stride in self.strides):
+            raise ValueError("strides must be even, one for every entry of channels")
+        return self
+
+
+class DaeUnet(StreamingModel):
+    """The network of system 1; teachers and students differ in `DaeUnetParams` only."""
+
+    Params = DaeUnetParams
+
+    def __init__(self, frontend: Frontend, params: DaeUnetParams) -> None:
+        super().__init__(frontend, params)
+        self.bins = [frontend.bins]
+        for stride in params.strides:
+            if (self.bins[-1] - 1) % stride:
+                raise ValueError(
+                    f"{frontend.bins} bins cannot be divided by strides {params.strides}: "
+                    f"use an FFT that is a multiple of {2 * math.prod(params.strides)}"
+                )
+            self.bins.append((self.bins[-1] - 1) // stride + 1)
+        self.down = nn.ModuleList(
+            CausalConv(inputs, outputs, 1, 2 * stride + 1 if index == 0 else stride + 1, stride=stride)
+            for index, (inputs, outputs, stride) in enumerate(
+                zip((1, *params.channels[:-1]), params.channels, params.strides, strict=True)
+            )
+        )
+        self.encoder = nn.ModuleList(self._block(width) for width in params.channels)
+        deep = params.channels[-1] * self.bins[-1]
+        self.squeeze = nn.Linear(deep, params.latent)
+        self.recurrent = Recurrent(params.latent, params.hidden)
+        self.to_latent = nn.Linear(params.hidden, params.latent)
+        self.expand = nn.Linear(params.latent, deep)
+        outputs = [*reversed(params.channels[:-1]), 1]
+        self.up = nn.ModuleList(
+            Upsample(inputs, width, stride, final=width == 1)
+            for inputs, width, stride in zip(reversed(params.channels), outputs, reversed(params.strides), strict=True)
+        )
+        self.decoder = nn.ModuleList(self._block(width) for width in outputs[:-1] if params.decoder_blocks)
+
+    def _block(self, width: int) -> InvertedBottleneck:
+        assert isinstance(self.params, DaeUnetParams)
+        return InvertedBottleneck(width, self.params.expansion, self.params.kernel_time)
+
+    def initial_state(self, batch: int = 1) -> State:
+        """Zero look-back of every depthwise convolution, `[batch, C, kernel_time - 1, F]`, and the GRU's `[batch, H]`."""
+        state = {}
+        for index, block in enumerate(self.encoder):
+            state[f"enc{index}"] = block.cache(batch, self.bins[index + 1])
+        state["gru"] = self.recurrent.cache(batch)
+        for index, block in enumerate(self.decoder):
+            state[f"dec{index}"] = block.cache(batch, self.bins[-2 - index])
+        return {name: value for name, value in state.items() if value.numel()}
+
+    def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:
+        """One frame: features `[batch, 1, 1, bins]` -> mask `[batch, 1, 1, bins]`."""
+        following: State = {}
+
+        def advance(block: InvertedBottleneck, name: str, current: Tensor) -> Tensor:
+            if name not in state:
+                return block(current)
+            current, following[name] = block.step(current, state[name])
+            return current
+
+        current, skips = frame, []
+        for index, (down, block) in enumerate(zip(self.down, self.encoder, strict=True)):
+            current = advance(block, f"enc{index}", down(current))
+            skips.append(current)
+        batch, channels, _, bins = current.shape
+        hidden = self.recurrent.step(self.squeeze(current.reshape(batch, channels * bins)), state["gru"])
+        following["gru"] = hidden
+        latent = self.to_latent(hidden)
+        current = torch.relu(self.expand(latent)).reshape(batch, channels, 1, bins)
+        for index, up in enumerate(self.up):
+            current = up(current + skips[-1 - index])
+            if index < len(self.decoder):
+                current = advance(self.decoder[index], f"dec{index}", current)
+        return torch.sigmoid(current), following
+
+    def forward_with_latent(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
+        """Masks `[batch, 1, frames, bins]` and latents `[batch, frames, latent]`."""
+        current, skips = sequence, []
+        for down, block in zip(self.down, self.encoder, strict=True):
+            current = block(down(current))
+            skips.append(current)
+        batch, channels, frames, bins = current.shape
+        flat = current.transpose(1, 2).reshape(batch, frames, channels * bins)
+        latent = self.to_latent(self.recurrent(self.squeeze(flat)))
+        grown = torch.relu(self.expand(latent))
+        current = grown.reshape(batch, frames, channels, bins).transpose(1, 2)
+        for index, up in enumerate(self.up):
+            current = up(current + skips[-1 - index])
+            if index < len(self.decoder):
+                current = self.decoder[index](current)
+        return torch.sigmoid(current), latent
+
+    def prepare_for_export(self) -> DaeUnet:
+        """A copy in eval mode with every BatchNorm folded into its convolution."""
+        folded = copy.deepcopy(self).eval()
+        fold_norms(folded)
+        return folded

@@ -1,0 +1,166 @@
+"""Building blocks of the streaming networks. Each works on a whole sequence and, with a look-back cache, on one frame.
+
+Tensors are float32 `[batch, channels, frames, bins]`. A block with look-back keeps the last `kernel_time - 1` input frames
+as its state; an all-zero state equals the zero padding that `forward` puts before the first frame.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+class CausalConv(nn.Module):
+    """Convolution over (time, frequency) that sees only the present and past frames, optional BatchNorm and ReLU."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel_time: int,
+        kernel_freq: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        norm: bool = True,
+        activation: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            inputs,
+            outputs,
+            (kernel_time, kernel_freq),
+            stride=(1, stride),
+            padding=(0, kernel_freq // 2),
+            groups=groups,
+            bias=not norm,
+        )
+        self.norm: nn.Module = nn.BatchNorm2d(outputs) if norm else nn.Identity()
+        self.activation: nn.Module = nn.ReLU() if activation else nn.Identity()
+
+    @property
+    def lookback(self) -> int:
+        """Past frames one output frame needs."""
+        return self.conv.kernel_size[0] - 1
+
+    def cache(self, batch: int, bins: int) -> Tensor:
+        """The zero state, `[batch, inputs, lookback, bins]`."""
+        return self.conv.weight.new_zeros(batch, self.conv.in_channels, self.lookback, bins)
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Whole sequences."""
+        return self._present(functional.pad(sequence, (0, 0, self.lookback, 0)) if self.lookback else sequence)
+
+    def step(self, frame: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        """One frame and the look-back before it; returns the output frame and the next look-back."""
+        seen = torch.cat([cache, frame], dim=2)
+        return self._present(seen), seen[:, :, 1:]
+
+    def fold(self) -> None:
+        """Folds the BatchNorm into the convolution, in eval mode."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.conv = fuse_conv_bn_eval(self.conv, self.norm)
+            self.norm = nn.Identity()
+
+    def _present(self, seen: Tensor) -> Tensor:
+        return self.activation(self.norm(self.conv(seen)))
+
+
+class InvertedBottleneck(nn.Module):
+    """Linear inverted bottleneck: 1x1 expansion, causal depthwise convolution, 1x1 projection without activation, residual.
+
+    Source: MobileNetV2 (Sandler et al. 2018, section 3), with look-back in time as in systems 1 and 2. There is no
+    norm inside: BatchNorm on the wide tensors is most of the training time on a CPU, and the strided convolutions have one.
+    """
+
+    def __init__(self, channels: int, expansion: int, kernel_time: int, kernel_freq: int = 3) -> None:
+        super().__init__()
+        wide = channels * expansion
+        self.expand = CausalConv(channels, wide, 1, 1, norm=False)
+        self.depthwise = CausalConv(wide, wide, kernel_time, kernel_freq, groups=wide, norm=False)
+        self.project = CausalConv(wide, channels, 1, 1, norm=False, activation=False)
+
+    def cache(self, batch: int, bins: int) -> Tensor:
+        """The zero state of the depthwise convolution."""
+        return self.depthwise.cache(batch, bins)
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Whole sequences."""
+        return sequence + self.project(self.depthwise(self.expand(sequence)))
+
+    def step(self, frame: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        """One frame."""
+        wide, cache = self.depthwise.step(self.expand(frame), cache)
+        return frame + self.project(wide), cache
+
+
+class Upsample(nn.Module):
+    """Raises the frequency resolution by a transposed convolution: `bins -> stride (bins - 1) + 1`.
+
+    Padding is 0 and the borders are cropped, because kernel 3 with padding 1 is converted wrongly to TFLite. The last
+    stage (`final`) has neither norm nor activation: its output is the mask before the sigmoid.
+    """
+
+    def __init__(self, inputs: int, outputs: int, stride: int, *, final: bool = False) -> None:
+        super().__init__()
+        self.crop = stride // 2
+        self.conv = nn.ConvTranspose2d(inputs, outputs, (1, stride + 1), stride=(1, stride), bias=final)
+        self.norm: nn.Module = nn.Identity() if final else nn.BatchNorm2d(outputs)
+        self.activation: nn.Module = nn.Identity() if final else nn.ReLU()
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Whole sequences or one frame: no look-back."""
+        return self.activation(self.norm(self.conv(sequence)[..., self.crop : -self.crop]))
+
+    def fold(self) -> None:
+        """Folds the BatchNorm into the convolution, in eval mode."""
+        if isinstance(self.norm, nn.BatchNorm2d):
+            self.conv = fuse_conv_bn_eval(self.conv, self.norm, transpose=True)
+            self.norm = nn.Identity()
+
+
+class Recurrent(nn.Module):
+    """One GRU layer over time, `[batch, frames, inputs] -> [batch, frames, hidden]` (Cho et al. 2014).
+
+        r = σ(W_ir x + b_ir + W_hr h + b_hr)        z = σ(W_iz x + b_iz + W_hz h + b_hz)
+        n = tanh(W_in x + b_in + r (W_hn h + b_hn))   h' = n + z (h - n)
+
+    Training runs the fused `nn.GRU`; one step runs the same weights as two fully connected layers, which convert to
+    integer TFLite operators.
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.gru = nn.GRU(inputs, hidden, batch_first=True)
+
+    @property
+    def hidden(self) -> int:
+        """Width of the state."""
+        return self.gru.hidden_size
+
+    def cache(self, batch: int) -> Tensor:
+        """The zero state, `[batch, hidden]`."""
+        return self.gru.weight_hh_l0.new_zeros(batch, self.hidden)
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Whole sequences."""
+        return self.gru(sequence)[0]
+
+    def step(self, frame: Tensor, state: Tensor) -> Tensor:
+        """One frame, `[batch, inputs]` and `[batch, hidden]` -> the next state, which is also the output."""
+        from_input = functional.linear(frame, self.gru.weight_ih_l0, self.gru.bias_ih_l0)
+        from_state = functional.linear(state, self.gru.weight_hh_l0, self.gru.bias_hh_l0)
+        width = self.hidden
+        reset = torch.sigmoid(from_input[:, :width] + from_state[:, :width])
+        update = torch.sigmoid(from_input[:, width : 2 * width] + from_state[:, width : 2 * width])
+        new = torch.tanh(from_input[:, 2 * width :] + reset * from_state[:, 2 * width :])
+        return new + update * (state - new)
+
+
+def fold_norms(module: nn.Module) -> None:
+    """Folds every BatchNorm below `module` into its convolution; the module must be in eval mode."""
+    for part in module.modules():
+        if isinstance(part, CausalConv | Upsample):
+            part.fold()

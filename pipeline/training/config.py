@@ -1,0 +1,146 @@
+"""How a network is trained: settings shared by every stage that trains."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from earshot.core.config import Config
+
+Positive = Annotated[int, Field(ge=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class LossConfig(Config):
+    """Weights of the task loss (see `losses.py`).
+
+    Attributes:
+        magnitude: error of compressed magnitudes.
+        complex: error of compressed complex spectra.
+        si_sdr: negative scale-invariant SDR in dB, divided by 10.
+        exponent: the compression.
+    """
+
+    magnitude: Weight = 0.7
+    complex: Weight = 0.3
+    si_sdr: Weight = 0.0
+    exponent: Annotated[float, Field(gt=0, le=1)] = 0.3
+
+    @model_validator(mode="after")
+    def _some(self) -> LossConfig:
+        if not (self.magnitude or self.complex or self.si_sdr):
+            raise ValueError("at least one weight must be above zero")
+        return self
+
+
+class LauncherConfig(Config):
+    """Where training runs, handed to Lightning Fabric.
+
+    Attributes:
+        accelerator: `auto` takes a GPU where there is one.
+        devices: how many; more than one trains data-parallel.
+        precision: Fabric's name, e.g. `32-true`, `bf16-mixed`, `16-mixed`.
+        threads: CPU threads per process, 0 for all cores.
+    """
+
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    devices: Positive = 1
+    precision: str = "32-true"
+    threads: Annotated[int, Field(ge=0)] = 0
+
+
+class TrainConfig(Config):
+    """A training run.
+
+    Attributes:
+        epochs: validation happens after each.
+        steps_per_epoch: optimiser steps in an epoch.
+        batch: segments per step and device.
+        segment_seconds: length of a segment.
+        learning_rate: peak of the schedule (AdamW).
+        weight_decay: of AdamW.
+        schedule: `cosine` falls from the peak after a linear warm-up; `one_cycle` rises for 30 % of the steps, then falls.
+        warmup_steps: of the cosine schedule.
+        clip: largest gradient norm.
+        patience: epochs without a better validation loss before training stops.
+        loss: weights of the task loss.
+        launcher: device, number of devices, precision.
+        log: where curves go beside the artifact: a `tensorboard` folder or an `mlflow` experiment.
+    """
+
+    epochs: Positive = 10
+    steps_per_epoch: Positive = 100
+    batch: Positive = 16
+    segment_seconds: Annotated[float, Field(gt=0)] = 2.0
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: Weight = 1e-2
+    schedule: Literal["cosine", "one_cycle"] = "cosine"
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    patience: Positive = 10
+    loss: LossConfig = LossConfig()
+    launcher: LauncherConfig = LauncherConfig()
+    log: Literal["none", "tensorboard", "mlflow"] = "none"
+
+
+class TeachingConfig(TrainConfig):
+    """Training in which a teacher may take part.
+
+    Attributes:
+        method: name of a distillation method, or `package.module:Name`; `none` trains on the task loss alone.
+        weight: of the distillation loss beside the task loss (lambda).
+    """
+
+    method: str = "none"
+    weight: Weight = 0.5
+
+
+class DistillConfig(TeachingConfig):
+    """The `distill` stage."""
+
+
+class PruneBudget(Config):
+    """What a pruned network must fit into; the smallest ratio that fits is taken.
+
+    Attributes:
+        parameters: at most so many.
+        macs_per_second: at most so many multiply-accumulates per second of audio.
+        frame_us: at most so many microseconds a frame (median), measured on `target`.
+        target: the device on which `frame_us` is measured.
+    """
+
+    parameters: Positive | None = None
+    macs_per_second: Positive | None = None
+    frame_us: Annotated[float, Field(gt=0)] | None = None
+    target: str = "host"
+
+    @model_validator(mode="after")
+    def _some(self) -> PruneBudget:
+        if self.parameters is None and self.macs_per_second is None and self.frame_us is None:
+            raise ValueError("name at least one of parameters, macs_per_second, frame_us")
+        return self
+
+
+class PruneConfig(TeachingConfig):
+    """The `prune` stage: structured pruning by dependency graph, then fine-tuning.
+
+    Attributes:
+        ratio: part of the channels to remove; leave out when `until` is given.
+        until: prune until this budget holds.
+        max_ratio: how far `until` may go.
+        round_to: widths stay multiples of this.
+        importance: how channels are ranked: `magnitude` = L2 norm over the dependency group, `random` for comparison.
+    """
+
+    ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
+    until: PruneBudget | None = None
+    max_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    round_to: Positive = 4
+    importance: Literal["magnitude", "random"] = "magnitude"
+
+    @model_validator(mode="after")
+    def _one_goal(self) -> PruneConfig:
+        if (self.ratio is None) == (self.until is None):
+            raise ValueError("name exactly one of ratio and until")
+        return self
