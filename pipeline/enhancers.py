@@ -74,12 +74,9 @@ class TfliteEnhancer:
 
     def open(self, rate: int) -> Enhance:
         """Loads the model; every call starts a new stream."""
-        from earshot.targets.agent import AgentError, StreamEnhancer
+        from earshot.targets.stream import open_stream
 
-        try:
-            stream = StreamEnhancer(str(self.path), threads=1)
-        except AgentError as error:
-            raise ModelError(str(error)) from error
+        stream = open_stream(self.path, threads=1)
         _check_rate(self.path, stream.rate, rate)
         return stream.enhance
 
