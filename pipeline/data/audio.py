@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from earshot.pipeline.data.base import Audio
 
 Quality = Literal["HQ", "VHQ"]
+Channel = Literal["mean", "first"]
 SILENCE = 10 ** (-90 / 20)  # -90 dBFS: below one step of 16 bits
 
 _REPLACE = "replace the file, or remove it from the data"
@@ -48,7 +49,7 @@ def probe(path: Path) -> Header:
     return Header(info.samplerate, info.channels, info.frames)
 
 
-def read_audio(path: Path, rate: int, quality: Quality = "VHQ", channel: Literal["mean", "first"] = "mean") -> Audio:
+def read_audio(path: Path, rate: int, quality: Quality = "VHQ", channel: Channel = "mean") -> Audio:
     """Decodes a sound file at `rate`.
 
     Args:

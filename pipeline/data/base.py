@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Audio = NDArray[np.float32]
+    Pcm = NDArray[np.int16]
 
 Split = Literal["train", "validation", "test"]
 
@@ -74,8 +75,8 @@ class Material(Protocol):
     def hold_out(self, fraction: float, by: str | None) -> tuple[Material, Material]:
         """(the rest, the held-out part), disjoint in files. Raises DataError when one of them would be empty."""
 
-    def pairs(self, rate: int, count: int, seconds: float, seed: int) -> tuple[EvalPair, ...]:
-        """At most `count` fixed pairs for evaluation."""
+    def pairs(self, rate: int, count: int | None, seconds: float | None, seed: int) -> tuple[EvalPair, ...]:
+        """At most `count` fixed pairs for evaluation (default: all there are), mixes cut to `seconds`."""
 
     def sampler(self, rate: int, seed: int, seconds: float) -> TrainSampler:
         """A sampler of segments of `seconds`."""

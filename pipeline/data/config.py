@@ -119,7 +119,7 @@ class ManifestConfig(Config):
 
 
 class HoldoutConfig(Config):
-    """A part of the training files, kept for validation: by a hash of the name, so that a growing folder keeps its split.
+    """A part of the training files, kept for validation: by a hash of the name, so that a growing folder keeps it.
 
     Attributes:
         fraction: the part that is held out; at least one file.

@@ -1,4 +1,4 @@
-"""Material that is mixed: speech, noise and room responses, on the fly for training and as fixed mixes for evaluation."""
+"""Material to mix: speech, noise and room responses, on the fly for training, as fixed mixes for evaluation."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class FixedMix:
         target = None
         if self.rir is not None:
             target, speech = reverberate(speech, read_audio(self.rir, self.rate, channel="first"), self.rate)
-        return mix(speech, noise, self.rate, self.snr_db, self.level_dbfs, target)
+        return mix(speech, noise, self.rate, snr_db=self.snr_db, level_dbfs=self.level_dbfs, target=target)
 
     def describe(self) -> dict[str, Any]:
         """The draws."""
@@ -99,13 +99,11 @@ class Ingredients:
 
     def hold_out(self, fraction: float, by: str | None) -> tuple[Ingredients, Ingredients]:
         """Divides speech by speaker, noises and rooms by file: what validates was never heard in training."""
-        parts = {
-            "speech": hold_out(self.speech, _stem, fraction, by or self.speaker, "the speech files"),
-            "noise": hold_out(self.noise, _stem, fraction, None, "the noise files"),
-            "rir": hold_out(self.rir, _stem, fraction, None, "the room responses") if self.rir else ((), ()),
-        }
-        rest, held = ({name: pair[side] for name, pair in parts.items()} for side in (0, 1))
-        return replace(self, **rest), replace(self, **held)
+        speech = hold_out(self.speech, _stem, fraction, by or self.speaker, "the speech files")
+        noise = hold_out(self.noise, _stem, fraction, None, "the noise files")
+        rir = hold_out(self.rir, _stem, fraction, None, "the room responses") if self.rir else ((), ())
+        rest, held = (replace(self, speech=speech[side], noise=noise[side], rir=rir[side]) for side in (0, 1))
+        return rest, held
 
     def pairs(self, rate: int, count: int | None, seconds: float | None, seed: int) -> tuple[EvalPair, ...]:
         """`count` fixed mixes (default: one per speech file), without filters and second noises.
@@ -139,7 +137,7 @@ class Ingredients:
         """Mixes on the fly."""
         from earshot.pipeline.data.sampler import MixSampler
 
-        return MixSampler(self.speech, self.noise, self.rir, self.mixing, rate, seed, seconds)
+        return MixSampler(self, rate, seed, seconds)
 
 
 def _stem(path: Path) -> str:

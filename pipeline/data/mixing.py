@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from earshot.pipeline.data.base import Audio
+    from earshot.pipeline.data.base import Audio, Pcm
+
+    Sound = TypeVar("Sound", Audio, Pcm)
 
 FRAME_SECONDS = 0.02
 ACTIVE_RANGE_DB = 35.0  # frames this far below the loudest one are pauses
@@ -36,7 +38,7 @@ def active_rms(speech: Audio, rate: int) -> float:
 
 
 def mix(
-    speech: Audio, noise: Audio, rate: int, snr_db: float, level_dbfs: float, target: Audio | None = None
+    speech: Audio, noise: Audio, rate: int, *, snr_db: float, level_dbfs: float, target: Audio | None = None
 ) -> tuple[Audio, Audio]:
     """Adds noise to speech.
 
@@ -58,8 +60,8 @@ def mix(
     noisy = speech + noise
     gain = 10 ** (level_dbfs / 20) / max(rms(noisy), INAUDIBLE)
     peak = max(float(np.abs(noisy).max()), float(np.abs(clean).max()), INAUDIBLE)
-    gain = np.float32(min(gain, PEAK / peak))
-    return clean * gain, noisy * gain
+    scale = np.float32(min(gain, PEAK / peak))
+    return clean * scale, noisy * scale
 
 
 def reverberate(speech: Audio, response: Audio, rate: int) -> tuple[Audio, Audio]:
@@ -73,7 +75,7 @@ def reverberate(speech: Audio, response: Audio, rate: int) -> tuple[Audio, Audio
     response = response[direct:] / np.abs(response[direct])
     early = response[: int(EARLY_SECONDS * rate)]
     size = len(speech)
-    return tuple(oaconvolve(speech, part)[:size].astype(np.float32) for part in (early, response))  # type: ignore[return-value]
+    return oaconvolve(speech, early)[:size], oaconvolve(speech, response)[:size]
 
 
 def random_filter(sound: Audio, rng: np.random.Generator) -> Audio:
@@ -89,7 +91,7 @@ def random_filter(sound: Audio, rng: np.random.Generator) -> Audio:
     return lfilter(np.concatenate([one, zeros]), np.concatenate([one, poles]), sound).astype(np.float32, copy=False)
 
 
-def loop(sound: Audio, start: int, size: int) -> Audio:
+def loop(sound: Sound, start: int, size: int) -> Sound:
     """`size` samples from `start`, begun again at the end."""
     if start + size <= len(sound):
         return sound[start : start + size]

@@ -15,12 +15,9 @@ from earshot.pipeline.data.audio import read_audio
 from earshot.pipeline.data.mixing import INAUDIBLE, loop, mix, random_filter, reverberate, rms
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from earshot.pipeline.data.base import Audio, EvalPair
-    from earshot.pipeline.data.config import Mixing
-
-    Pcm = NDArray[np.int16]
+    from earshot.pipeline.data.audio import Channel
+    from earshot.pipeline.data.base import Audio, EvalPair, Pcm
+    from earshot.pipeline.data.ingredients import Ingredients
 
 FULL_SCALE = 32768.0
 TRIES = 8  # draws before a segment without sound is accepted
@@ -69,25 +66,15 @@ class MixSampler:
     """Mixes speech with noise as the DNS Challenge does: drawn SNR, level, filters, a second noise, a room.
 
     Args:
-        speech, noise, rir: files; `rir` may be empty.
-        mixing: ranges and probabilities.
+        ingredients: files, ranges and probabilities.
         rate: Hz.
         seed: with step and index it decides every draw.
         seconds: length of a segment.
     """
 
-    def __init__(
-        self,
-        speech: Sequence[Path],
-        noise: Sequence[Path],
-        rir: Sequence[Path],
-        mixing: Mixing,
-        rate: int,
-        seed: int,
-        seconds: float,
-    ) -> None:
-        self._speech_files, self._noise_files, self._rir_files = speech, noise, rir
-        self._mixing = mixing
+    def __init__(self, ingredients: Ingredients, rate: int, seed: int, seconds: float) -> None:
+        self._files = ingredients
+        self._mixing = ingredients.mixing
         self._rate = rate
         self._seed = seed
         self._samples = round(seconds * rate)
@@ -110,15 +97,15 @@ class MixSampler:
         if rng.random() < mixing.filters:
             noise = random_filter(noise, rng)
         target = None
-        if self._rir_files and rng.random() < mixing.reverb:
-            target, speech = reverberate(speech, to_float(self._draw(self._rir_files, rng, "first")), self._rate)
+        if self._files.rir and rng.random() < mixing.reverb:
+            target, speech = reverberate(speech, to_float(self._draw(self._files.rir, rng, "first")), self._rate)
         snr, level = rng.uniform(*mixing.snr_db), rng.uniform(*mixing.level_dbfs)
-        return mix(speech, noise, self._rate, snr, level, target)
+        return mix(speech, noise, self._rate, snr_db=snr, level_dbfs=level, target=target)
 
     def _speech(self, rng: np.random.Generator) -> Audio:
         """A segment full of speech: a cut from a long file, or several short ones with small gaps."""
         for _ in range(TRIES):
-            segment = join(lambda: self._draw(self._speech_files, rng), self._samples, self._rate, rng)
+            segment = join(lambda: self._draw(self._files.speech, rng), self._samples, self._rate, rng)
             if rms(segment) > INAUDIBLE:
                 break
         return segment
@@ -126,15 +113,15 @@ class MixSampler:
     def _noise(self, rng: np.random.Generator) -> Audio:
         """A segment of noise; short files go round."""
         for _ in range(TRIES):
-            pcm = self._draw(self._noise_files, rng)
+            pcm = self._draw(self._files.noise, rng)
             segment = to_float(loop(pcm, int(rng.integers(len(pcm))), self._samples))
             if rms(segment) > INAUDIBLE:
                 break
         return segment
 
-    def _draw(self, files: Sequence[Path], rng: np.random.Generator, channel: str = "mean") -> Pcm:
+    def _draw(self, files: Sequence[Path], rng: np.random.Generator, channel: Channel = "mean") -> Pcm:
         path = files[int(rng.integers(len(files)))]
-        return self._cache.get(path, lambda: to_pcm(read_audio(path, self._rate, "HQ", channel)))  # type: ignore[arg-type]
+        return self._cache.get(path, lambda: to_pcm(read_audio(path, self._rate, "HQ", channel)))
 
 
 class PairSampler:
@@ -169,7 +156,7 @@ class PairSampler:
 
 
 def join(draw: Callable[[], Pcm], samples: int, rate: int, rng: np.random.Generator) -> Audio:
-    """Float32 `[..., samples]`: a random cut of one drawn sound, or several of them with short gaps when they are short."""
+    """Float32 `[..., samples]`: a random cut of one drawn sound, or of several with short gaps when they are short."""
     sound = draw()
     segment = np.zeros((*sound.shape[:-1], samples), np.float32)
     position = 0
