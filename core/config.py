@@ -63,7 +63,10 @@ def _explain(model: type[BaseModel], issue: Any) -> str:
     path = [str(part) for part in issue["loc"]]
     dotted = ".".join(path) or "(top)"
     if issue["type"] != "extra_forbidden":
-        return f"{dotted}: {issue['msg']} (found {issue.get('input')!r})"
+        message = issue["msg"].removeprefix("Value error, ")
+        found = issue.get("input")
+        # A whole section would bury the message that names the mistake in it.
+        return f"{dotted}: {message}" if isinstance(found, dict | list) else f"{dotted}: {message} (found {found!r})"
     known = _known_keys(model, path[:-1])
     near = difflib.get_close_matches(path[-1], known, n=1)
     if near:

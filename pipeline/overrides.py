@@ -88,7 +88,10 @@ def _look_up(match: re.Match[str], environment: Mapping[str, str], path: str) ->
 def _check_known(model: type[BaseModel], parts: list[str]) -> None:
     models: list[type[BaseModel]] = [model]
     for part in parts:
-        if part.isdigit():
+        if part.isdigit():  # a list may stand for a model that holds one, as `budgets` does
+            models += [
+                inner for found in models for key in found.model_fields.values() for inner in _models_in(key.annotation)
+            ]
             continue
         annotations = [found.model_fields[part].annotation for found in models if part in found.model_fields]
         if not annotations:

@@ -124,6 +124,10 @@ class TeacherSection(NetworkSection):
     def _trained_or_given(self) -> TeacherSection:
         if self.checkpoint is not None and (self.train is not None or self.params):
             raise ValueError("a checkpoint comes trained and sized: leave out params and train, or the checkpoint")
+        if self.checkpoint is None and self.train is None:
+            raise ValueError(
+                "say how to get it: checkpoint: FILE, or train: {...}; without a teacher write teacher: null"
+            )
         return self
 
 
@@ -183,6 +187,13 @@ class Recipe(Config):
         begin = next((index for index, stage in enumerate(STAGES) if self.section(stage).enter), 0)
         return tuple(stage for stage in STAGES[begin:] if not self.section(stage).skip)
 
+    def own_files(self) -> dict[str, Path]:
+        """Dotted path -> file, of everything of the user's own that the recipe begins with."""
+        named = {f"{stage}.enter": self.section(stage).enter for stage in STAGES}
+        if self.teacher:
+            named["teacher.checkpoint"] = self.teacher.checkpoint
+        return {key: file for key, file in named.items() if file is not None}
+
 
 def builtin_recipes() -> dict[str, Path]:
     """Name -> file of the recipes that come with earshot."""
@@ -216,7 +227,11 @@ def load_recipe(
                 "set the paths in its data section, or run: earshot run real16k --data DIR",
             )
         environment = {**environment, DATA_VARIABLE: str(data)}
-    return parse(Recipe, expand_variables(raw, environment), str(path))
+    recipe = parse(Recipe, expand_variables(raw, environment), str(path))
+    for key, file in recipe.own_files().items():
+        if not file.exists():
+            raise ConfigError(f"{path}: {key}: no such file: {file}", "relative paths start where earshot is run")
+    return recipe
 
 
 def _locate(source: str) -> Path:
