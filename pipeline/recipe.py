@@ -28,6 +28,8 @@ from earshot.targets.base import ProfileConfig
 
 STAGES = ("distill", "prune", "quantize", "convert", "profile")
 DATA_VARIABLE = "EARSHOT_DATA"
+CHECKPOINTS = (".safetensors", ".pt", ".pth")  # a .pt may hold tensors only: pickled objects are never loaded
+USUAL_RATIO = 0.25
 _FOLDER = Path(__file__).parent / "recipes"
 
 Stage = Literal["distill", "prune", "quantize", "convert", "profile"]
@@ -66,19 +68,27 @@ class StageSection(Config):
 class DistillSection(DistillConfig, StageSection):
     """`distill`; entered with the weights that training starts from."""
 
-    accepts: ClassVar[tuple[str, ...]] = (".safetensors",)
+    accepts: ClassVar[tuple[str, ...]] = CHECKPOINTS
 
 
 class PruneSection(PruneConfig, StageSection):
     """`prune`; entered with a trained checkpoint."""
 
-    accepts: ClassVar[tuple[str, ...]] = (".safetensors",)
+    accepts: ClassVar[tuple[str, ...]] = CHECKPOINTS
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_ratio(cls, value: Any) -> Any:
+        """A section that names no goal gets the usual one, so that `prune: {skip: true}` says enough."""
+        if isinstance(value, dict) and not {"ratio", "until"} & set(value):
+            return {**value, "ratio": USUAL_RATIO}
+        return value
 
 
 class QuantizeSection(QuantizeConfig, StageSection):
     """`quantize`; entered with a checkpoint, a float .tflite, or (extra `tensorflow`) a Keras file or SavedModel."""
 
-    accepts: ClassVar[tuple[str, ...]] = (".safetensors", ".tflite", ".keras", ".h5", "")
+    accepts: ClassVar[tuple[str, ...]] = (*CHECKPOINTS, ".tflite", ".keras", ".h5", "")
 
 
 class ConvertSection(ConvertConfig, StageSection):

@@ -41,12 +41,13 @@ def models() -> None:
 
     Your own: `network: package.module:Name`.
     """
-    from earshot.models.registry import NETWORKS
+    from earshot.models.registry import NETWORKS, network
     from earshot.pipeline.cli.tables import show
 
+    known = {name: network(name) for name in NETWORKS}
     rows = [
-        (name, "yes" if network.causal else "no, can only teach", _sizes(network.Params), _first_line(network))
-        for name, network in NETWORKS.items()
+        (name, "yes" if found.causal else "no, can only teach", _sizes(found.Params), _first_line(found))
+        for name, found in known.items()
     ]
     show(("network", "streams", "params (default)", "what it is"), rows)
 
@@ -54,10 +55,12 @@ def models() -> None:
 @click.command()
 def methods() -> None:
     """List the distillation methods a recipe can name."""
+    from earshot.models.registry import lookup
     from earshot.pipeline.cli.tables import show
     from earshot.pipeline.distillation.registry import METHODS
 
-    show(("method", "what it is"), [(name, _first_line(method)) for name, method in METHODS.items()])
+    rows = [(name, _first_line(lookup(name, METHODS, "method"))) for name in METHODS]
+    show(("method", "what it is"), rows)
 
 
 @click.command()

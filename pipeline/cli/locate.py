@@ -65,12 +65,15 @@ def _variant(artifact: Artifact, variant: str) -> Path:
 def model_rate(path: Path) -> int:
     """Sample rate a model file works at, in Hz. Raises ModelError when the file does not say."""
     if path.suffix == ".safetensors":
-        from earshot.models.checkpoint import read_header
+        from earshot.models.checkpoint import describe
 
-        return read_header(path).frontend.rate
-    from earshot.targets.agent import AgentError, read_description
+        description = describe(path)
+        if description is None:
+            raise ModelError(
+                f"{path}: these weights do not say which network they belong to",
+                "enter them into a recipe, e.g. prune: {enter: FILE}, whose student section names it",
+            )
+        return description.frontend.rate
+    from earshot.targets.stream import open_stream
 
-    try:
-        return int(read_description(str(path))["frontend"]["rate"])
-    except AgentError as error:
-        raise ModelError(error.message, error.hint) from error
+    return int(open_stream(path).rate)

@@ -11,7 +11,7 @@ import yaml
 
 from earshot.core.errors import ConfigError, UsageError
 from earshot.pipeline.overrides import apply_overrides, dotted_keys, expand_variables
-from earshot.pipeline.recipe import STAGES, Recipe, builtin_recipes, load_recipe
+from earshot.pipeline.recipe import STAGES, USUAL_RATIO, Recipe, builtin_recipes, load_recipe
 
 
 def write(folder: Path, **changes: object) -> str:
@@ -66,9 +66,10 @@ def test_loading_a_recipe_imports_nothing_heavy() -> None:
         ({"distill": {"skip": True}}, r"distill is skipped, so give the model to begin with: prune: {enter: FILE}"),
         ({"quantize": {"skip": True}}, "convert needs what quantize makes"),
         ({"quantize": {"skip": True}, "convert": {"skip": True}}, "profile needs what convert makes"),
+        ({"prune": {"ratio": 0.5, "until": {"parameters": 9}}}, "prune: name exactly one of ratio and until"),
         ({"prune": {"skip": True, "enter": "a.safetensors"}}, "prune: a stage is either skipped or entered"),
         ({"prune": {"enter": "a.safetensors"}, "quantize": {"enter": "b.tflite"}}, "only one stage can be entered"),
-        ({"prune": {"enter": "model.pt"}}, r"prune: 'model.pt' cannot enter here; this stage takes \.safetensors"),
+        ({"prune": {"enter": "model.onnx"}}, r"prune: 'model.onnx' cannot enter here; this stage takes \.safetensors"),
         ({"convert": {"enter": "a.tflite"}}, "convert: .* takes no file"),
         ({"prune": {"enter": "absent.safetensors"}}, r"prune\.enter: no such file: absent\.safetensors"),
         ({stage: {"skip": True} for stage in STAGES}, "every stage is skipped"),
@@ -103,6 +104,12 @@ def test_stages_are_skipped_and_entered(tmp_path: Path, changes: dict, stages: t
     }
     recipe = load_recipe(write(tmp_path, **sections))
     assert recipe.stages == stages
+
+
+def test_prune_without_a_goal_takes_the_usual_ratio(tmp_path: Path) -> None:
+    assert load_recipe(write(tmp_path)).prune.ratio == USUAL_RATIO
+    assert load_recipe(write(tmp_path, prune={"ratio": 0.5})).prune.ratio == 0.5
+    assert load_recipe(write(tmp_path, prune={"until": {"parameters": 9}})).prune.ratio is None
 
 
 def test_skip_and_enter_are_no_part_of_a_stages_settings(tmp_path: Path) -> None:
