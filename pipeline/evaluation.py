@@ -26,6 +26,7 @@ from earshot.pipeline.metrics.base import Metric, Signals, UnscorableError
 from earshot.pipeline.metrics.registry import resolve
 from earshot.pipeline.metrics.results import ClipScore, Evaluation
 from earshot.pipeline.progress import Progress, Silent
+from earshot.quantize.quiet import quiet
 
 if TYPE_CHECKING:
     from pebble import ProcessPool
@@ -140,7 +141,8 @@ def _score(task: _Task) -> _Outcome:
 def _opened(enhancer: bytes, rate: int) -> Enhance:
     specification: Enhancer = pickle.loads(enhancer)
     try:
-        return specification.open(rate)
+        with quiet():  # every worker's runtime would announce itself across the progress bar
+            return specification.open(rate)
     except EarshotError:
         raise
     except Exception as error:

@@ -6,9 +6,10 @@ import torch
 from scoring_doubles import RATE, MadeClip, noisy_version, speech_like
 
 from earshot.core.errors import ModelError
+from earshot.models import checkpoint
 from earshot.models.dae_unet import DaeUnet, DaeUnetParams
 from earshot.models.frontend import Frontend
-from earshot.pipeline.enhancers import Passthrough, TfliteEnhancer
+from earshot.pipeline.enhancers import CheckpointEnhancer, Passthrough, TfliteEnhancer
 from earshot.pipeline.evaluation import evaluate
 from earshot.quantize.export import export_float
 
@@ -45,15 +46,26 @@ def test_stream_model_equals_the_network(network, stream_model):
         assert np.abs(enhanced - noisy).max() > 1e-3
 
 
-def test_stream_model_in_workers(stream_model):
-    result = evaluate(TfliteEnhancer(stream_model), [MadeClip("a", 0), MadeClip("b", 1)], ["si_sdr"], RATE, workers=2)
-    assert result.enhancer == "small.tflite"
-    assert result.measurements()[0].n == 2
+def test_stream_model_and_checkpoint_in_workers(network, stream_model, tmp_path, capfd):
+    clips = [MadeClip("a", 0), MadeClip("b", 1)]
+    checkpoint.save(network, "dae_unet", tmp_path / "small.safetensors")
+    streamed = evaluate(TfliteEnhancer(stream_model), clips, ["si_sdr"], RATE, workers=2)
+    whole = evaluate(CheckpointEnhancer(tmp_path / "small.safetensors"), clips, ["si_sdr"], RATE, workers=1)
+    plain = evaluate(Passthrough(), clips, ["si_sdr"], RATE, workers=1)
+    assert (streamed.enhancer, whole.enhancer) == ("small.tflite", "small.safetensors")
+    assert streamed.measurements()[0].value == pytest.approx(whole.measurements()[0].value, abs=1e-3)
+    assert streamed.measurements()[0].value != pytest.approx(
+        plain.measurements()[0].value, abs=1e-2
+    )  # random weights: nearly a constant gain
+    assert capfd.readouterr().err == ""
 
 
-def test_wrong_rate_and_damaged_files_are_refused(stream_model, tmp_path):
+def test_wrong_rate_and_damaged_files_are_refused(network, stream_model, tmp_path):
     with pytest.raises(ModelError, match="works at 16000 Hz, the data is at 48000 Hz"):
         TfliteEnhancer(stream_model).open(48000)
+    checkpoint.save(network, "dae_unet", tmp_path / "small.safetensors")
+    with pytest.raises(ModelError, match="works at 16000 Hz, the data is at 8000 Hz"):
+        CheckpointEnhancer(tmp_path / "small.safetensors").open(8000)
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(stream_model.read_bytes()[:2000])
     with pytest.raises(ModelError, match=r"damaged\.tflite"):
