@@ -185,7 +185,7 @@ class Port:
         """Real values as this tensor stores them."""
         if not self.integer:
             return values
-        steps = np.rint(values / self.scale + self.zero)
+        steps = np.rint(values / self.scale) + self.zero
         return np.minimum(np.maximum(steps, self.low), self.high).astype(self.dtype)
 
     def decode(self, stored: np.ndarray) -> np.ndarray:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +25,22 @@ def open_stream(model: Path, threads: int = 1) -> StreamEnhancer:
     from earshot.targets.agent import AgentError, StreamEnhancer
 
     try:
-        return StreamEnhancer(model, threads)
+        with _native_chatter_off():
+            return StreamEnhancer(model, threads)
     except AgentError as error:
         kind = ModelError if error.exit_code == ModelError.exit_code else DeviceError
         raise kind(error.message, error.hint) from error
+
+
+@contextlib.contextmanager
+def _native_chatter_off() -> Iterator[None]:
+    """Runtimes greet on standard error whenever a delegate is made; their refusals come as exceptions all the same."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

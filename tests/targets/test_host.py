@@ -1,0 +1,111 @@
+"""The host target: fair order, clean ends, and agent results as measurements."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from earshot.core.errors import DeviceError, ModelError, UsageError
+from earshot.core.measurement import Provenance
+from earshot.pipeline.progress import Silent
+from earshot.targets.base import ProfileConfig, load_profile
+from earshot.targets.host import HostTarget
+from earshot.targets.registry import TARGETS, open_target
+from earshot.targets.stream import open_stream
+
+QUICK = ProfileConfig(frames=20, repeats=3, warmup=2)
+
+
+class Notes(Silent):
+    """Keeps the order in which repeats were reported."""
+
+    def __init__(self):
+        self.seen, self.total = [], None
+
+    def start(self, task, total):
+        self.total = total
+
+    def advance(self, steps=1, note=""):
+        self.seen += [note.split()[0]] * steps
+
+
+def children():
+    return [
+        entry.name
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and f"PPid:\t{os.getpid()}\n" in _status(entry)
+    ]
+
+
+def _status(entry):
+    try:
+        return (entry / "status").read_text()
+    except OSError:
+        return ""
+
+
+def test_models_alternate_and_every_metric_comes_back(tiny):
+    notes = Notes()
+    results = HostTarget().profile({"float32": tiny(), "int8": tiny(integer=True)}, QUICK, notes)
+    assert notes.seen == ["float32", "int8"] * 3
+    assert notes.total == 6
+    assert [result.variant for result in results] == ["float32", "int8"]
+    for result in results:
+        found = {measurement.metric: measurement for measurement in result.measurements}
+        assert set(found) == {
+            "rtf", "graph_rtf", "frame_p50_us", "frame_p95_us", "frame_p99_us", "frame_max_us", "deadline_misses",
+            "peak_rss_bytes", "arena_bytes", "delegate_coverage",
+        }  # fmt: skip
+        assert all(m.target == "host" and m.provenance is Provenance.MEASURED for m in found.values())
+        assert found["frame_p99_us"].n == 60
+        assert found["frame_p50_us"].value == result.raw["graph_us"]["p50"]
+        assert sum(result.histogram.counts) == 60
+        assert len(result.environment["cores"]) == 1
+    assert not children()
+
+
+def test_a_bad_model_among_good_ones_is_named_and_nothing_stays_behind(tiny, tmp_path):
+    bad = tmp_path / "bad.tflite"
+    bad.write_bytes(b"nothing")
+    with pytest.raises(ModelError, match=r"bad\.tflite: not a \.tflite"):
+        HostTarget().profile({"good": tiny(), "bad": bad}, QUICK, Silent())
+    assert not children()
+
+
+def test_too_slow_is_a_device_error(tiny):
+    slow = ProfileConfig(frames=200_000, repeats=1, timeout_seconds=2)
+    started = time.monotonic()
+    with pytest.raises(DeviceError, match="longer than 2 s"):
+        HostTarget().profile({"m": tiny()}, slow, Silent())
+    assert time.monotonic() - started < 20
+    assert not children()
+
+
+def test_a_dying_agent_is_a_device_error(tiny, tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho last words >&2\nkill -SEGV $$\n")
+    python.chmod(0o755)
+    with pytest.raises(DeviceError, match=r"killed by signal 11 \(last words\)"):
+        HostTarget(str(python)).profile({"m": tiny()}, QUICK, Silent())
+    with pytest.raises(DeviceError, match="cannot be started"):
+        HostTarget(str(tmp_path / "absent")).profile({"m": tiny()}, QUICK, Silent())
+
+
+def test_registry():
+    assert open_target("host").availability().ok
+    assert all(name == target.name for name, target in TARGETS.items())
+    with pytest.raises(UsageError) as caught:
+        open_target("hots")
+    assert caught.value.hint == "did you mean 'host'?"
+
+
+def test_profiles_are_typed():
+    assert load_profile("host").kind == "host"
+
+
+def test_open_stream_speaks_earshots_errors_and_no_chatter(tiny, tmp_path, capfd):
+    assert open_stream(tiny()).rate == 16000
+    assert capfd.readouterr().err == ""
+    with pytest.raises(ModelError, match="cannot be read"):
+        open_stream(tmp_path / "absent.tflite")
