@@ -21,6 +21,7 @@ def test_noisy_figures_of_the_test_pairs():
     assert {name: item.n for name, item in means.items()} == {"vbd": 77, "lsmix": 43}
     assert means["vbd"].value == pytest.approx(6.0, abs=0.05)
     assert means["lsmix"].value == pytest.approx(3.6, abs=0.05)
-    # the manifest's SNR is what SI-SDR measures on noisy input, up to the part of the noise that lies along the speech
+    # what SI-SDR finds in the noisy input is the manifest's SNR; the mixes give theirs against active speech only
     for clip in result.clips:
-        assert clip.snr_db == pytest.approx(clip.values["si_sdr"], abs=1.0)
+        if clip.group == "vbd":
+            assert clip.values["si_sdr"] == pytest.approx(clip.snr_db, abs=0.25)
