@@ -23,7 +23,9 @@ from earshot.models.frontend import Frontend
 from earshot.pipeline.data.config import DataConfig
 from earshot.pipeline.overrides import apply_overrides, expand_variables, variables
 from earshot.pipeline.training.config import DistillConfig, PruneConfig, TrainConfig
-from earshot.quantize.config import ConvertConfig, QuantizeConfig
+from earshot.quantize.convert import ConvertConfig
+from earshot.quantize.entry import EntryConfig
+from earshot.quantize.plan import QuantizeConfig
 from earshot.targets.base import ProfileConfig
 
 STAGES = ("distill", "prune", "quantize", "convert", "profile")
@@ -86,9 +88,15 @@ class PruneSection(PruneConfig, StageSection):
 
 
 class QuantizeSection(QuantizeConfig, StageSection):
-    """`quantize`; entered with a checkpoint, a float .tflite, or (extra `tensorflow`) a Keras file or SavedModel."""
+    """`quantize`; entered with a checkpoint, a float .tflite, or (extra `tensorflow`) a Keras file or SavedModel.
+
+    Attributes:
+        entry: what a .tflite, Keras or SavedModel file does not say about itself: how its states pair up.
+    """
 
     accepts: ClassVar[tuple[str, ...]] = (*CHECKPOINTS, ".tflite", ".keras", ".h5", "")
+
+    entry: EntryConfig = EntryConfig()
 
 
 class ConvertSection(ConvertConfig, StageSection):
@@ -164,10 +172,16 @@ class Recipe(Config):
     distill: DistillSection = DistillSection()
     prune: PruneSection = PruneSection()
     quantize: QuantizeSection = QuantizeSection()
-    convert: ConvertSection = ConvertSection()
+    convert: ConvertSection = ConvertSection.model_validate({})
     profile: ProfileSection = ProfileSection()
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("pesq_wb", "pesq_nb", "stoi", "estoi", "si_sdr")
     budgets: BudgetSet = BudgetSet()
+
+    @model_validator(mode="after")
+    def _one_frontend(self) -> Recipe:
+        if self.quantize.entry.frontend not in (Frontend(), self.frontend):
+            raise ValueError("quantize.entry.frontend: the recipe's own frontend section says it")
+        return self
 
     @model_validator(mode="after")
     def _stages_connect(self) -> Recipe:
@@ -196,6 +210,11 @@ class Recipe(Config):
         """The stages that run, in order."""
         begin = next((index for index, stage in enumerate(STAGES) if self.section(stage).enter), 0)
         return tuple(stage for stage in STAGES[begin:] if not self.section(stage).skip)
+
+    @property
+    def entry(self) -> EntryConfig:
+        """What is known of a file that enters at `quantize`."""
+        return self.quantize.entry.model_copy(update={"frontend": self.frontend})
 
     def own_files(self) -> dict[str, Path]:
         """Dotted path -> file, of everything of the user's own that the recipe begins with."""

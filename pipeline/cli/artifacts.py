@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,23 +28,12 @@ def artifacts() -> None:
 def list_(store_root: Path, as_json: bool) -> None:
     """List artifacts and runs."""
     from earshot.pipeline.cli.tables import show, size
-    from earshot.pipeline.manifest import read_manifest
     from earshot.pipeline.runs import find_run, read_run, run_names, tags
 
     store = open_store(store_root)
-    made = []
-    for folder in store.folders():
-        try:
-            manifest = read_manifest(folder)
-        except ArtifactError as error:
-            made.append({"artifact": folder.name, "damaged": error.message})
-            continue
-        total = sum(entry.bytes for entry in manifest.files.values())
-        made.append(
-            {"artifact": folder.name, "created": manifest.created, "bytes": total, "files": list(manifest.files)}
-        )
+    made = sorted((_summary(folder) for folder in store.folders()), key=lambda item: str(item.get("created")))
     tagged = tags(store)
-    runs = [
+    runs: list[dict[str, Any]] = [
         {
             "run": name,
             "status": read_run(find_run(store, name)).get("status"),
@@ -62,7 +51,7 @@ def list_(store_root: Path, as_json: bool) -> None:
             size(item.get("bytes", 0)),
             item.get("damaged") or ", ".join(item["files"]),
         )
-        for item in sorted(made, key=lambda item: str(item.get("created")))
+        for item in made
     ]
     show(("artifact", "created", "size", "files"), rows)
     show(("run", "status", "tags"), [(run["run"], run["status"], ", ".join(run["tags"])) for run in runs])
@@ -149,6 +138,18 @@ def tag(name: str, run: str | None, remove: bool, store_root: Path) -> None:
         remove_tag(store, name)
     else:
         set_tag(store, name, run or LATEST)
+
+
+def _summary(folder: Path) -> dict[str, Any]:
+    """One artifact as `list` shows it; its files are not opened."""
+    from earshot.pipeline.manifest import read_manifest
+
+    try:
+        manifest = read_manifest(folder)
+    except ArtifactError as error:
+        return {"artifact": folder.name, "damaged": error.message}
+    total = sum(entry.bytes for entry in manifest.files.values())
+    return {"artifact": folder.name, "created": manifest.created, "bytes": total, "files": list(manifest.files)}
 
 
 def _tree(ancestor: Ancestor, tree: Tree | None = None) -> Tree:

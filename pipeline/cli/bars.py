@@ -42,8 +42,9 @@ class Bars:
     def advance(self, steps: int = 1, note: str = "") -> None:
         """Moves the open bar."""
         if self._task is not None:
-            fields = {"note": note} if note else {}
-            self._bars.update(self._task, advance=steps, **fields)
+            self._bars.update(self._task, advance=steps)
+            if note:
+                self._bars.update(self._task, note=note)
 
     def finish(self, note: str = "") -> None:
         """Fills and closes the open bar."""

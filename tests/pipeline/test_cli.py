@@ -248,7 +248,7 @@ def test_doctor_tells_what_is_there_and_how_to_get_the_rest(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("command", ["models", "methods", "targets"])
 def test_catalogues_list_what_is_registered(tmp_path: Path, command: str) -> None:
-    known = {"models": "dae_unet", "methods": "none", "targets": "host"}[command]
+    known = {"models": "dae_unet", "methods": "latent_cosine", "targets": "host"}[command]
     done = earshot(command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert known in done.stdout

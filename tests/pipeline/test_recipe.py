@@ -70,6 +70,7 @@ def test_loading_a_recipe_imports_nothing_heavy() -> None:
         ({"prune": {"skip": True, "enter": "a.safetensors"}}, "prune: a stage is either skipped or entered"),
         ({"prune": {"enter": "a.safetensors"}, "quantize": {"enter": "b.tflite"}}, "only one stage can be entered"),
         ({"prune": {"enter": "model.onnx"}}, r"prune: 'model.onnx' cannot enter here; this stage takes \.safetensors"),
+        ({"quantize": {"entry": {"frontend": {"rate": 48000}}}}, "the recipe's own frontend section"),
         ({"convert": {"enter": "a.tflite"}}, "convert: .* takes no file"),
         ({"prune": {"enter": "absent.safetensors"}}, r"prune\.enter: no such file: absent\.safetensors"),
         ({stage: {"skip": True} for stage in STAGES}, "every stage is skipped"),
