@@ -40,6 +40,7 @@ UTTERANCE_SECONDS = (1.2, 2.5)
 NOISE_SECONDS: dict[Split, float] = {"train": 3.5, "validation": 2.5, "test": 3.0}
 SNR_DB: dict[Split, tuple[float, ...]] = {"validation": (1, 11, -4, 14, 6), "test": (5, 15, -5, 12.5, 0, 15, 10)}
 STEP = 1 / 32768
+REMAKE = "make it again: python -m earshot.pipeline.data.make_pack OUT"
 
 
 @dataclass(frozen=True)
@@ -140,28 +141,25 @@ def make(out: Path) -> None:
 
 def check(pack: Path) -> None:
     """Makes the pack again and compares. Raises DataError that names the first file that differs."""
+    with tempfile.TemporaryDirectory() as place:
+        make(Path(place))
+        compare(Path(place), pack)
+
+
+def compare(made: Path, pack: Path) -> None:
+    """Raises DataError that names the first file of `pack` that is not as in `made`."""
     import soundfile
 
-    with tempfile.TemporaryDirectory() as place:
-        made = Path(place)
-        make(made)
-        names = [
-            sorted(
-                str(path.relative_to(root))
-                for root_part in ("speech", "noise")
-                for path in (root / root_part).rglob("*.flac")
-            )
-            for root in (made, pack)
-        ]
-        if names[0] != names[1]:
-            raise DataError(f"{pack}: other files than the script makes", "make it again")
-        for name in ("manifest.csv", "mixes.csv"):
-            if (made / name).read_text() != (pack / name).read_text():
-                raise DataError(f"{pack / name}: other text than the script makes", "make it again")
-        for name in names[0]:
-            new, old = (soundfile.read(root / name)[0] for root in (made, pack))
-            if len(new) != len(old) or np.abs(new - old).max() > 1.5 * STEP:
-                raise DataError(f"{pack / name}: other samples than the script makes", "make it again")
+    names, found = (sorted(str(path.relative_to(root)) for path in root.rglob("*.flac")) for root in (made, pack))
+    if names != found:
+        raise DataError(f"{pack}: other files than the script makes", REMAKE)
+    for name in ("manifest.csv", "mixes.csv"):
+        if (made / name).read_text() != (pack / name).read_text():
+            raise DataError(f"{pack / name}: other text than the script makes", REMAKE)
+    for name in names:
+        new, old = (soundfile.read(root / name)[0] for root in (made, pack))
+        if len(new) != len(old) or np.abs(new - old).max() > 1.5 * STEP:
+            raise DataError(f"{pack / name}: other samples than the script makes", REMAKE)
 
 
 def _csv(rows: Sequence[Mapping[str, str | float]]) -> str:
@@ -180,7 +178,7 @@ def main(out: Path, only_check: bool) -> None:
     try:
         (check if only_check else make)(out)
     except EarshotError as error:
-        click.echo(f"error: {error.message}\nfix: {error.hint}", err=True)
+        click.echo(f"error: {error.message}\nfix: {error.hint or 'see the message'}", err=True)
         sys.exit(error.exit_code)
 
 

@@ -72,7 +72,7 @@ def reverberate(speech: Audio, response: Audio, rate: int) -> tuple[Audio, Audio
     from scipy.signal import oaconvolve
 
     direct = int(np.abs(response).argmax())
-    response = response[direct:] / np.abs(response[direct])
+    response = response[direct:] / response[direct]
     early = response[: int(EARLY_SECONDS * rate)]
     size = len(speech)
     return oaconvolve(speech, early)[:size], oaconvolve(speech, response)[:size]
