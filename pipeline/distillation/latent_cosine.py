@@ -1,0 +1,45 @@
+"""Latent alignment with cosine distance (Luong, Drossos, Heikkinen, Virtanen 2025, arXiv 2505.03442).
+
+    L = 1 - mean_t cos(z_S[t], P z_T[t])
+
+Known: cosine similarity between the latents of teacher and student, so that the student is bound neither to the teacher's
+scale nor to its dimensionality. Reconstructed: P, a linear map without bias that trains with the student and is dropped
+afterwards, used when the widths differ; identity when they agree.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from earshot.models.streaming import StreamingModel
+from earshot.pipeline.distillation.base import DistillationMethod, View
+
+
+class LatentCosine(DistillationMethod):
+    """Cosine distance between the latents of student and teacher, frame by frame."""
+
+    summary: ClassVar[str] = "cosine distance between latents (arXiv 2505.03442)"
+
+    def __init__(self, student: StreamingModel, teacher: StreamingModel | None) -> None:
+        super().__init__(student, teacher)
+        assert teacher is not None
+        widths = [_latent_width(network) for network in (teacher, student)]
+        self.map: nn.Module = nn.Identity() if widths[0] == widths[1] else nn.Linear(*widths, bias=False)
+
+    def forward(self, student: View, teacher: View | None) -> Tensor:
+        """The loss above; the teacher is detached, P is not."""
+        assert teacher is not None
+        aligned = self.map(teacher.latent.detach())
+        return 1 - torch.nn.functional.cosine_similarity(student.latent, aligned, dim=-1).mean()
+
+
+def _latent_width(network: StreamingModel) -> int:
+    device = next(network.parameters()).device
+    training = network.training
+    with torch.no_grad():
+        latent = network.eval().forward_with_latent(torch.zeros(1, 1, 1, network.frontend.bins, device=device))[1]
+    network.train(training)
+    return latent.shape[-1]

@@ -1,0 +1,20 @@
+"""Training without a teacher: the comparison every method is judged against."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from earshot.pipeline.distillation.base import DistillationMethod, View
+
+
+class NoDistillation(DistillationMethod):
+    """Adds nothing to the task loss."""
+
+    needs_teacher: ClassVar[bool] = False
+    summary: ClassVar[str] = "task loss alone"
+
+    def forward(self, student: View, teacher: View | None) -> Tensor:
+        """Zero."""
+        return student.mask.new_zeros(())

@@ -1,0 +1,53 @@
+"""Training curves: one record per epoch, optionally also to TensorBoard or MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from earshot.core.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One epoch: mean training loss, validation loss, and whether its weights were the best so far."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    best: bool
+
+
+def open_log(kind: str, work: Path, writes: bool = True) -> Callable[[Curve], None]:
+    """A function that records an epoch with the chosen logger; `writes` is False on all processes but the first.
+
+    TensorBoard files go to `work`/tensorboard; MLflow uses its own environment (MLFLOW_TRACKING_URI).
+
+    Raises:
+        UsageError: the logger is not installed.
+    """
+    if kind == "none" or not writes:
+        return lambda curve: None
+    if kind == "tensorboard":
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise UsageError("log: tensorboard is not installed", "pip install 'earshot[tensorboard]'") from error
+        writer = SummaryWriter(str(work / "tensorboard"))
+
+        def to_tensorboard(curve: Curve) -> None:
+            writer.add_scalar("loss/train", curve.train_loss, curve.epoch)
+            writer.add_scalar("loss/validation", curve.validation_loss, curve.epoch)
+            writer.flush()
+
+        return to_tensorboard
+    try:
+        import mlflow
+    except ImportError as error:
+        raise UsageError("log: mlflow is not installed", "pip install 'earshot[mlflow]'") from error
+
+    def to_mlflow(curve: Curve) -> None:
+        mlflow.log_metrics({"train_loss": curve.train_loss, "validation_loss": curve.validation_loss}, curve.epoch)
+
+    return to_mlflow

@@ -1,0 +1,53 @@
+"""What an interrupted training run leaves behind, so that the next one continues it exactly."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from earshot.core.files import write_atomic
+from earshot.pipeline.training.curves import Curve
+
+_FILE = "last.pt"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The state after an epoch, beside the weights and the optimiser, which `restore` puts in place."""
+
+    curves: tuple[Curve, ...] = ()
+    best_weights: dict[str, Tensor] | None = None
+
+
+def store(work: Path, state: Snapshot, learner: nn.Module, optimiser: Any) -> None:
+    """Writes the snapshot atomically. Raises ToolError on a full disk."""
+    buffer = io.BytesIO()
+    content = {
+        "learner": learner.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "best_weights": state.best_weights,
+        "curves": [asdict(curve) for curve in state.curves],
+    }
+    torch.save(content, buffer)
+    write_atomic(work / _FILE, buffer.getvalue())
+
+
+def restore(work: Path, learner: nn.Module, optimiser: Any) -> Snapshot:
+    """Puts weights and optimiser back where a snapshot exists; a damaged one is dropped and training starts over."""
+    path = work / _FILE
+    if not path.exists():
+        return Snapshot()
+    try:
+        content = torch.load(path, weights_only=True)
+        learner.load_state_dict(content["learner"])
+        optimiser.load_state_dict(content["optimiser"])
+        return Snapshot(tuple(Curve(**curve) for curve in content["curves"]), content["best_weights"])
+    except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
+        path.unlink(missing_ok=True)
+        return Snapshot()
