@@ -27,22 +27,22 @@ class Range:
 
 
 def channels_last(features: ArrayLike) -> np.ndarray:
-    """Features `[clips, channels, frames, bins]` as frames for the graph, float32 `[clips, frames, 1, 1, bins, channels]`.
+    """Features `[clips, channels, frames, bins]` channels last, float32 `[clips, frames, 1, 1, bins, channels]`.
 
     Raises:
         DataError: another rank, nothing in it, or values that are not finite.
     """
     values = np.asarray(features, np.float32)
     if values.ndim != 4 or not values.size:
-        raise DataError(f"features have shape {list(values.shape)}: expected [clips, channels, frames, bins], not empty")
+        raise DataError(
+            f"features have shape {list(values.shape)}: expected [clips, channels, frames, bins], not empty"
+        )
     if not np.isfinite(values).all():
         raise DataError("features hold NaN or infinity: a sound file they come from is damaged")
     return np.ascontiguousarray(values.transpose(0, 2, 3, 1))[:, :, None, None]
 
 
-def calibrate(
-    path: Path, features: ArrayLike, advance: Callable[[], object] | None = None
-) -> dict[int, Range]:
+def calibrate(path: Path, features: ArrayLike, advance: Callable[[], object] | None = None) -> dict[int, Range]:
     """True minimum and maximum of every run-time tensor, states carried from frame to frame within a clip.
 
     Nothing is clipped or averaged: an average of per-frame extremes clips the loudest frames, and a clipped recurrent
@@ -75,5 +75,7 @@ def calibrate(
         if advance is not None:
             advance()
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
-        raise ModelError(f"{path}: its values do not stay finite on the calibration sound", "train it with a lower rate")
+        raise ModelError(
+            f"{path}: its values do not stay finite on the calibration sound", "train it with a lower rate"
+        )
     return {index: Range(float(a), float(b)) for index, a, b in zip(watched, low, high, strict=True)}

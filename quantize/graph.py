@@ -1,6 +1,6 @@
 """Reads a .tflite file as plain values: tensors with their quantisation, operators, the signature, metadata.
 
-`load_flatbuffer` and `pack_flatbuffer` are the way in and out for the modules that change a graph; all others read `Graph`.
+Modules that change a graph go through `load_flatbuffer` and `pack_flatbuffer`; all others read `Graph`.
 """
 
 from __future__ import annotations
@@ -212,9 +212,13 @@ def _tensor(model: Any, index: int) -> TensorInfo:
 
 def _operator(model: Any, index: int) -> Operator:
     operator = model.subgraphs[0].operators[index]
-    indices = [tuple(int(i) for i in (ids if ids is not None else ())) for ids in (operator.inputs, operator.outputs)]
+    inputs, outputs = (
+        tuple(int(i) for i in (ids if ids is not None else ())) for ids in (operator.inputs, operator.outputs)
+    )
     options = operator.builtinOptions or operator.builtinOptions2
-    return Operator(index, operator_name(model, operator), *indices, vars(options) if options is not None else {})
+    return Operator(
+        index, operator_name(model, operator), inputs, outputs, vars(options) if options is not None else {}
+    )
 
 
 def _bytes(raw: Any) -> bytes:

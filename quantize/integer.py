@@ -18,7 +18,7 @@ INTEGER_PRECISIONS: tuple[IntegerPrecision, ...] = ("int8", "int16x8")
 
 
 def kept_float(graph: Graph, patterns: Sequence[str]) -> dict[int, str]:
-    """Operators that a pattern keeps float: index -> the pattern, a regular expression over operator and output names."""
+    """Operators kept float: index -> the pattern that does, a regular expression over operator and output names."""
     kept = {}
     for operator in graph.operators:
         names = (operator.name, *(graph.tensors[index].name for index in operator.outputs))
@@ -29,13 +29,11 @@ def kept_float(graph: Graph, patterns: Sequence[str]) -> dict[int, str]:
     return kept
 
 
-def quantize_graph(
-    path: Path, plan: RangePlan, precision: IntegerPrecision, keep_float: Sequence[str] = ()
-) -> bytes:
+def quantize_graph(path: Path, plan: RangePlan, precision: IntegerPrecision, keep_float: Sequence[str] = ()) -> bytes:
     """The integer .tflite.
 
-    Weights are int8, symmetric, one scale a channel; activations int8 with a zero point, or int16 symmetric (16x8); inputs
-    and outputs are integer too. Tied tensors get one scale, hence no QUANTIZE between them.
+    Weights are int8, symmetric, one scale a channel; activations int8 with a zero point, or int16 symmetric (16x8);
+    inputs and outputs are integer too. Tied tensors get one scale, hence no QUANTIZE between them.
 
     Args:
         path: the float32 stream model.
@@ -60,7 +58,7 @@ def quantize_graph(
                 scope = re.escape(graph.tensors[graph.operators[index].outputs[0]].name)
                 work.update_quantization_recipe(scope, "*", algorithm_key=AlgorithmName.NO_QUANTIZE)
             result = work.quantize(_statistics(graph, plan), enable_progress_bar=False, enable_progress_report=False)
-        except Exception as error:  # noqa: BLE001 - the quantizer raises anything
+        except Exception as error:
             raise ToolError(
                 f"{path}: ai-edge-quantizer could not make it {precision} ({' '.join(str(error).split())[:200]})",
                 "keep the operator it names in float32 with quantize.keep_float",
@@ -82,10 +80,10 @@ def _statistics(graph: Graph, plan: RangePlan) -> dict[str, dict[str, Any]]:
 def repair(before: bytes, after: bytes) -> bytes:
     """Mends what the quantizer leaves broken.
 
-    - Signature indices: where it puts a QUANTIZE before an output, the graph's output is the new tensor but the signature
-      still names the old one, whose memory is reused by then.
-    - ADD and SUB on int16: with all scales near powers of two, the kernels take an old path that can fail to prepare; a flag
-      of the operator keeps them on the general one.
+    - Signature indices: where it puts a QUANTIZE before an output, the graph's output is the new tensor but the
+      signature still names the old one, whose memory is reused by then.
+    - ADD and SUB on int16: with all scales near powers of two, the kernels take an old path that can fail to prepare; a
+      flag of the operator keeps them on the general one.
 
     Args:
         before: the float file; position k of its graph inputs and outputs is position k after.

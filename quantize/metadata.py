@@ -1,12 +1,13 @@
 """The stream description: what a program needs beside the graph to run it, in the file and in a sidecar.
 
-The JSON text is the buffer of the .tflite metadata entry `earshot` (the schema's standard `Metadata` table), and the whole
-content of `NAME.json` beside `NAME.tflite`. Reading it needs no torch.
+The JSON text is the buffer of the .tflite metadata entry `earshot` (the schema's standard `Metadata` table), and the
+whole content of `NAME.json` beside `NAME.tflite`. Reading it needs no torch.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,21 +39,20 @@ class StateSpec(Config):
 
 
 class StreamDescription(Config):
-    """What travels with a stream model. All states are zero (their zero point, when integer) at the start of a stream."""
+    """What travels with a stream model. All states are zero (integers: their zero point) at the start of a stream."""
 
-    schema_id: Literal["earshot.stream/1"] = Field(SCHEMA, alias="schema")
     frontend: Frontend
     input: str = FRAME
     output: str = MASK
     states: tuple[StateSpec, ...] = ()
     network: str
-    params: dict[str, Any] = {}
+    params: Mapping[str, Any] = Field(default_factory=dict)
     causal: bool = True
     precision: Precision
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON data in the order of docs/architecture.md."""
-        return self.model_dump(mode="json", by_alias=True)
+        return {"schema": SCHEMA, **self.model_dump(mode="json")}
 
     def for_graph(self, graph: Graph, precision: Precision) -> StreamDescription:
         """The same stream in another graph of the same signature: states and precision are read off the graph."""
@@ -93,12 +93,15 @@ def embed(content: bytes, description: StreamDescription) -> bytes:
     from ai_edge_litert import schema_py_generated as schema
 
     model = load_flatbuffer(content)
-    model.metadata = [entry for entry in model.metadata or [] if entry.name not in (ENTRY, ENTRY.encode())]
-    buffer, entry = schema.BufferT(), schema.MetadataT()
-    buffer.data = np.frombuffer(canonical_json(description.to_json()).encode(), np.uint8)
-    entry.name, entry.buffer = ENTRY.encode(), len(model.buffers)
-    model.buffers.append(buffer)
-    model.metadata.append(entry)
+    model.metadata = model.metadata or []
+    entry = next((entry for entry in model.metadata if entry.name == ENTRY.encode()), None)
+    if entry is None:
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = ENTRY.encode(), len(model.buffers)
+        model.buffers.append(schema.BufferT())
+        model.metadata.append(entry)
+    text = canonical_json(description.to_json()).encode()
+    model.buffers[entry.buffer].data = np.frombuffer(text, np.uint8)
     return pack_flatbuffer(model)
 
 
@@ -118,8 +121,11 @@ def description_of(graph: Graph) -> StreamDescription:
         hint = "convert it with earshot: earshot run a recipe whose quantize stage enters with this file"
         raise ModelError(f"{graph.source}: not an earshot stream model (no metadata entry '{ENTRY}')", hint)
     try:
-        description = parse(StreamDescription, json.loads(text), graph.source)
-    except (ValueError, ConfigError) as error:
+        content = json.loads(text)
+        if content.pop("schema") != SCHEMA:
+            raise ModelError(f"{graph.source}: its stream description is of another schema", "convert it again")
+        description = parse(StreamDescription, content, graph.source)
+    except (ValueError, KeyError, AttributeError, ConfigError) as error:
         raise ModelError(f"{graph.source}: its stream description cannot be read ({error})") from error
     named = {description.input, description.output, *(name for s in description.states for name in (s.input, s.output))}
     if named != {*graph.inputs, *graph.outputs}:

@@ -47,9 +47,7 @@ def precision_report(
         got, reason = _judge(graph, operator, precision, kept)
         output = graph.tensors[operator.outputs[0]].name if operator.outputs else ""
         lines.append(
-            OperatorPrecision(
-                index=operator.index, operator=operator.name, output=output, precision=got, reason=reason
-            )
+            OperatorPrecision(index=operator.index, operator=operator.name, output=output, precision=got, reason=reason)
         )
     return tuple(lines)
 
@@ -65,24 +63,29 @@ def _judge(
     tensors = [graph.tensors[index] for index in graph.activations(operator)]
     if not tensors:
         return "index", "works on indices and shapes, not on values"
+    floating = any(tensor.dtype == "float32" for tensor in tensors)
     if asked == "float32":
         return "float32", "the float variant"
-    floating = [tensor for tensor in tensors if tensor.dtype == "float32"]
     if operator.name in ("QUANTIZE", "DEQUANTIZE"):
-        if floating:
-            return asked, "converts between the integer part and a float operator"
-        return asked, "rescales between two ranges that cannot be one"
+        return asked, f"converts between {'integer and float parts' if floating else 'two ranges that cannot be one'}"
     if floating:
-        if operator.index in kept:
-            return "float32", f"kept by quantize.keep_float: {kept[operator.index]}"
-        advice = _REWRITES.get(operator.name)
-        return "float32", "the static quantizer has no integer form of it" + (f"; {advice}" if advice else "")
+        return "float32", _why_float(operator, kept)
+    return asked, _why_integer(graph, operator, asked)
+
+
+def _why_float(operator: Operator, kept: dict[int, str]) -> str:
+    if operator.index in kept:
+        return f"kept by quantize.keep_float: {kept[operator.index]}"
+    advice = _REWRITES.get(operator.name)
+    return "the static quantizer has no integer form of it" + (f"; {advice}" if advice else "")
+
+
+def _why_integer(graph: Graph, operator: Operator, asked: IntegerPrecision) -> str:
     if operator.name in MOVES:
-        return asked, "only moves values: one range on both sides"
+        return "only moves values: one range on both sides"
     if operator.name in PRESCRIBED:
-        return asked, "table look-up; the kernel prescribes the output's scale"
-    activation = "int8 activations with a zero point" if asked == "int8" else "int16 symmetric activations"
-    if any(index >= 0 and graph.tensors[index].quantization and graph.tensors[index].data is not None
-           for index in operator.inputs):
-        return asked, f"int8 weights, {activation}"
-    return asked, activation
+        return "table look-up; the kernel prescribes the output's scale"
+    activations = "int8 activations with a zero point" if asked == "int8" else "int16 symmetric activations"
+    constants = (graph.tensors[index] for index in operator.inputs if index >= 0)
+    weighted = any(tensor.data is not None and tensor.quantization is not None for tensor in constants)
+    return f"int8 weights, {activations}" if weighted else activations

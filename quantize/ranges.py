@@ -1,7 +1,7 @@
 """Decides which tensors share one range, so that integers pass between them unchanged.
 
-A state must enter with the scale it left with, or it is rounded anew every frame. Two tensors are tied when they are the
-two ends of a state, or joined by an operator that only moves values; union-find makes groups of them.
+A state must enter with the scale it left with, or it is rounded anew every frame. Two tensors are tied when they are
+the two ends of a state, or joined by an operator that only moves values; union-find makes groups of them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,29 @@ from earshot.quantize.graph import Graph
 
 # Operators whose output values are input values, so that both sides can keep one scale.
 MOVES = frozenset(
-    "CONCATENATION SLICE STRIDED_SLICE PAD RESHAPE TRANSPOSE SPLIT SPLIT_V GATHER GATHER_ND PACK UNPACK EXPAND_DIMS SQUEEZE "
-    "MAX_POOL_2D RESIZE_NEAREST_NEIGHBOR SPACE_TO_DEPTH DEPTH_TO_SPACE BROADCAST_TO MIRROR_PAD REVERSE_V2".split()
+    {
+        "CONCATENATION",
+        "SLICE",
+        "STRIDED_SLICE",
+        "PAD",
+        "RESHAPE",
+        "TRANSPOSE",
+        "SPLIT",
+        "SPLIT_V",
+        "GATHER",
+        "GATHER_ND",
+        "PACK",
+        "UNPACK",
+        "EXPAND_DIMS",
+        "SQUEEZE",
+        "MAX_POOL_2D",
+        "RESIZE_NEAREST_NEIGHBOR",
+        "SPACE_TO_DEPTH",
+        "DEPTH_TO_SPACE",
+        "BROADCAST_TO",
+        "MIRROR_PAD",
+        "REVERSE_V2",
+    }
 )
 # Operators whose kernels prescribe their output's scale: 1/256 and zero point -128, or 1/128 and 0, at int8.
 PRESCRIBED = {
