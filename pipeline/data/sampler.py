@@ -35,13 +35,18 @@ def to_float(pcm: Pcm) -> Audio:
     return pcm.astype(np.float32) * np.float32(1 / FULL_SCALE)
 
 
+def quarter_of_memory() -> int:
+    """Bytes."""
+    import psutil
+
+    return psutil.virtual_memory().total // 4
+
+
 class PcmCache:
-    """Decoded sound, kept up to a quarter of the machine's memory; the longest unused goes first. Thread-safe."""
+    """Decoded sound, kept up to `limit` bytes; the longest unused goes first. Thread-safe."""
 
-    def __init__(self) -> None:
-        import psutil
-
-        self._limit = psutil.virtual_memory().total // 4
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
         self._size = 0
         self._kept: OrderedDict[Hashable, Pcm] = OrderedDict()
         self._lock = threading.Lock()
@@ -78,7 +83,7 @@ class MixSampler:
         self._rate = rate
         self._seed = seed
         self._samples = round(seconds * rate)
-        self._cache = PcmCache()
+        self._cache = PcmCache(quarter_of_memory())
 
     def batch(self, step: int, size: int) -> tuple[Audio, Audio]:
         """(clean, noisy), float32 `[size, samples]` each. Raises DataError that names a file that is not sound."""
@@ -139,7 +144,7 @@ class PairSampler:
         self._rate = rate
         self._seed = seed
         self._samples = round(seconds * rate)
-        self._cache = PcmCache()
+        self._cache = PcmCache(quarter_of_memory())
 
     def batch(self, step: int, size: int) -> tuple[Audio, Audio]:
         """(clean, noisy), float32 `[size, samples]` each. Raises DataError that names a file that is not sound."""

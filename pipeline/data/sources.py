@@ -52,10 +52,8 @@ def _voicebank(section: VoiceBankConfig, split: Split, rate: int) -> Material:
     root = folder(section.path)
     part = "testset_wav" if split == "test" else f"trainset_{section.speakers}spk_wav"
     pairs = match_folders(root / f"clean_{part}", root / f"noisy_{part}", rate)
-    return PairList(
-        tuple(EvalPair(pair.noisy.stem, unit(pair.noisy.stem, VOICEBANK_SPEAKER), None, pair) for pair in pairs),
-        VOICEBANK_SPEAKER,
-    )
+    items = tuple(EvalPair(name, unit(name, VOICEBANK_SPEAKER), None, pair) for name, pair in pairs.items())
+    return PairList(items, VOICEBANK_SPEAKER)
 
 
 def _pairs(section: PairsConfig, rate: int) -> Material:
@@ -67,22 +65,21 @@ def _pairs(section: PairsConfig, rate: int) -> Material:
     # A group column with one value in it (the corpus' own name) tells nothing apart: the file names do.
     grouped = len({row.get("group") for _, row in rows.values()}) > 1
     items = []
-    for pair in match_folders(clean, noisy, rate):
-        name = pair.noisy.stem
+    for name, pair in match_folders(clean, noisy, rate).items():
         line, row = rows.get(name, (0, {}))
         snr = number(table, line, "snr_db", row["snr_db"]) if row.get("snr_db") else None
-        group = (row.get("group") if grouped else None) or unit(name, section.group)
+        group = (row.get("group") if grouped else None) or unit(pair.noisy.stem, section.group)
         items.append(EvalPair(name, group, snr, pair))
     return PairList(tuple(items))
 
 
-def match_folders(clean: Path, noisy: Path, rate: int) -> tuple[FilePair, ...]:
-    """Files of equal name (the suffix may differ) in two folders. Raises DataError when one has no counterpart."""
+def match_folders(clean: Path, noisy: Path, rate: int) -> dict[str, FilePair]:
+    """Pairs by name: the path in the folder without its suffix. Raises DataError when one has no counterpart."""
     sides = []
     for place in (clean, noisy):
         named: dict[str, Path] = {}
         for path in sound_files(place):
-            key = str(path.relative_to(expand(place)).with_suffix(""))
+            key = path.relative_to(expand(place)).with_suffix("").as_posix()
             if key in named:
                 raise DataError(f"{path}: {named[key].name} has the same name", "keep one of the two")
             named[key] = path
@@ -94,7 +91,7 @@ def match_folders(clean: Path, noisy: Path, rate: int) -> tuple[FilePair, ...]:
             f"{expand(there)}: {lone[0]} has no counterpart in {expand(absent)} ({len(lone)} files without)",
             "add the missing file, or remove this one",
         )
-    pairs = tuple(FilePair(path, sides[1][key], rate) for key, path in sides[0].items())
-    for pair in pairs:
+    pairs = {key: FilePair(path, sides[1][key], rate) for key, path in sides[0].items()}
+    for pair in pairs.values():
         pair.check()
     return pairs

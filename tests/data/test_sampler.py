@@ -12,7 +12,7 @@ from earshot.pipeline.data.base import EvalPair, TrainSampler
 from earshot.pipeline.data.config import Mixing
 from earshot.pipeline.data.ingredients import Ingredients
 from earshot.pipeline.data.pairlist import FilePair, PairList
-from earshot.pipeline.data.sampler import to_float, to_pcm
+from earshot.pipeline.data.sampler import PcmCache, to_float, to_pcm
 
 PLAIN = Mixing(snr_db=(3, 3), level_dbfs=(-30, -30), second_noise=0, filters=0, reverb=0)
 
@@ -122,6 +122,23 @@ def test_a_bad_training_file_is_named_when_it_is_first_drawn(ingredients: Ingred
     with pytest.raises(DataError, match="silent") as caught:
         ingredients.sampler(16000, 0, 0.5).batch(0, 16)
     assert str(bad) in caught.value.message
+
+
+def test_the_cache_keeps_what_was_used_last_within_its_limit() -> None:
+    loads: list[str] = []
+
+    def get(cache: PcmCache, key: str) -> None:
+        cache.get(key, lambda: loads.append(key) or np.zeros(100, np.int16))
+
+    cache = PcmCache(limit=400)  # two of them
+    for key in "abacba":
+        get(cache, key)
+    assert loads == ["a", "b", "c", "b", "a"]
+    loads.clear()
+    roomy = PcmCache(limit=4000)
+    for key in "abacba":
+        get(roomy, key)
+    assert loads == ["a", "b", "c"]
 
 
 def test_sixteen_bits_survive_the_cache() -> None:

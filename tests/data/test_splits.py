@@ -127,6 +127,20 @@ def test_two_folders_in_place_of_one(tree: Path) -> None:
     assert [pair.group for pair in opened(tree, test=section).test] == ["1", "1", "2"]
 
 
+def test_equal_names_in_two_subfolders_stay_two_pairs(write, tree: Path) -> None:
+    for side in ("clean", "noisy"):
+        for place in ("kitchen", "street"):
+            write(f"deep/{side}/{place}/take_1.wav", 0.4)
+    section = {"kind": "pairs", "path": str(tree / "deep")}
+    data = opened(tree, train=section, validation={"kind": "embedded"})
+    assert len({path.parent.name for path in data.train.files}) == 2
+    assert [pair.id for pair in opened(tree, test=section).test] == ["kitchen/take_1", "street/take_1"]
+    firsts = data.sampler(0, 0.2).batch(0, 12)[0]
+    whole = [soundfile.read(tree / f"deep/clean/{p}/take_1.wav", dtype="float32")[0] for p in ("kitchen", "street")]
+    drawn = [[bool(np.isin(row[:50], sound).all()) for sound in whole] for row in firsts]
+    assert [True, False] in drawn and [False, True] in drawn  # both are really drawn
+
+
 def test_a_manifest_beside_the_pairs_gives_snr_and_groups(tree: Path) -> None:
     table = tree / "test" / "manifest.csv"
     rows(table, {"name": "vbd_1", "snr_db": 2.5, "group": "a"}, {"name": "ls_1", "snr_db": "", "group": "b"})
