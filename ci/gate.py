@@ -10,7 +10,7 @@ from earshot.ci.budget import FLOAT_ROW, Budget
 from earshot.ci.budget_set import BudgetSet
 from earshot.ci.quantity import quantity
 from earshot.ci.run_file import Row, Run
-from earshot.ci.verdict import Status, Verdict, worst
+from earshot.ci.verdict import Status, Verdict
 from earshot.core.config import parse
 from earshot.core.measurement import Measurement, Provenance
 
@@ -66,8 +66,8 @@ def _judge_row(budget: Budget, rows: Sequence[Row]) -> Verdict:
         also = f" (it was on: {', '.join(elsewhere)})" if elsewhere else ""
         return _failure(budget, row.row, f"{budget.metric} was not measured in row '{row.row}'{where}{also}")
     verdicts = [_judge_value(budget, row, measurement, rows) for measurement in found]
-    status = worst(verdict.status for verdict in verdicts)
-    return min((v for v in verdicts if v.status is status), key=lambda v: -1e300 if v.margin is None else v.margin)
+    # A miss is worse than a pass, and one that could not even be compared (no margin) is the worst.
+    return min(verdicts, key=lambda v: (v.status is Status.PASS, -math.inf if v.margin is None else v.margin))
 
 
 def _judge_value(budget: Budget, row: Row, measurement: Measurement, rows: Sequence[Row]) -> Verdict:

@@ -82,6 +82,13 @@ def test_lower_is_better_turns_the_sense_of_relative_limits():
     assert one(rows, metric="model_bytes", stage="float", relative_to="convert:int8", max_loss=0).status is Status.FAIL
 
 
+def test_the_row_that_ships_is_never_compared_with_itself():
+    """It would always pass `max_loss: 0`."""
+    verdict = one(ROWS[:-1], metric="pesq_wb", relative_to="float", max_loss=0)
+    assert verdict.status is Status.FAIL
+    assert "compared with itself" in verdict.reason
+
+
 def test_own_metrics_judge_by_their_own_sense():
     rows = (row("noisy", Measurement("noise", 5.0, "dB")), row("convert:int8", Measurement("noise", 3.0, "dB")))
     own = {"metric": "noise", "unit": "dB", "relative_to": "noisy", "max_loss": 0}
