@@ -11,6 +11,7 @@ from earshot.pipeline.cli.locate import MODEL_HELP, find_model, model_rate
 from earshot.pipeline.cli.options import open_store, store_option
 
 if TYPE_CHECKING:
+    from earshot.core.measurement import Measurement
     from earshot.pipeline.data.config import DataConfig
 
 NOISY = "noisy"
@@ -47,7 +48,7 @@ def evaluate(
     """Scores a model; the help text stands in the decorator because it shares MODEL_HELP."""
     from earshot.core.files import write_json
     from earshot.pipeline.cli.bars import drawer
-    from earshot.pipeline.cli.tables import show_measurements
+    from earshot.pipeline.cli.tables import show, show_measurements
     from earshot.pipeline.data.open import open_data
     from earshot.pipeline.enhancers import CheckpointEnhancer, Enhancer, Passthrough, TfliteEnhancer
     from earshot.pipeline.evaluation import evaluate as score
@@ -70,12 +71,19 @@ def evaluate(
             progress=progress,
         )
     show_measurements(result.measurements(), f"{enhancer.describe()}: {len(result.clips)} clips at {opened.rate} Hz")
-    for title, parts in (("by group", result.by_group()), ("by input SNR", result.by_snr())):
+    for title, parts in (("group", result.by_group()), ("input SNR", result.by_snr())):
         if len(parts) > 1:
-            for name, measurements in parts.items():
-                show_measurements(measurements, f"{title}: {name}")
+            show((title, *metrics), [(name, *map(_mean, measured)) for name, measured in parts.items()])
     if json_path:
         write_json(json_path, result.to_dict())
+
+
+def _mean(measurement: Measurement) -> str:
+    """A mean with its sample count, as the breakdowns show it."""
+    from earshot.pipeline.cli.tables import number
+
+    unit = "" if measurement.unit == "1" else f" {measurement.unit}"
+    return f"{number(measurement.value)}{unit} (n={measurement.n})"
 
 
 def _test_set(source: Path | None) -> DataConfig:

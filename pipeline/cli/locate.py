@@ -26,10 +26,13 @@ def find_model(store: Store, reference: str) -> Path:
         if path.suffix not in MODEL_SUFFIXES:
             raise ModelError(f"{path}: not a model", f"give {MODEL_HELP}")
         return path
-    if path.suffix in MODEL_SUFFIXES and len(path.parts) != 2:
-        raise ModelError(f"{path}: no such file", "check the path")
     name, _, file = reference.partition("/")
-    artifact = store.resolve(name)
+    try:
+        artifact = store.resolve(name)
+    except ArtifactError as error:
+        if path.suffix not in MODEL_SUFFIXES:
+            raise
+        raise ModelError(f"{path}: no such file", "check the path, or see: earshot artifacts list") from error
     if file:
         return artifact.file(file)
     models = [name for name in artifact.manifest.files if Path(name).suffix in MODEL_SUFFIXES]

@@ -41,7 +41,7 @@ def profile(
 
     from earshot.core.config import parse
     from earshot.pipeline.cli.bars import drawer
-    from earshot.pipeline.cli.tables import show_measurements
+    from earshot.pipeline.cli.tables import number, show
     from earshot.targets.base import ProfileConfig
     from earshot.targets.registry import open_target
 
@@ -69,8 +69,13 @@ def profile(
         ]
         click.echo(json.dumps(found, indent=2))
         return
-    for result in results:
-        show_measurements(result.measurements, result.variant)
+    names = [result.variant for result in results]
+    rows = zip(*(result.measurements for result in results), strict=True)
+    show(
+        ("metric", "unit", *names),
+        [(row[0].metric, row[0].unit, *(number(measurement.value) for measurement in row)) for row in rows],
+        f"on {target}, one stream, {config.repeats} repeats of {config.frames} frames each",
+    )
 
 
 COMMANDS = (profile,)

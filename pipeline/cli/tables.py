@@ -21,12 +21,14 @@ def console() -> Console:
 
 
 def show(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Prints one table; cells are plain text, never markup."""
+    """Prints one table; cells are plain text, never markup. Columns in which no row holds anything are left out."""
+    lines = list(rows)
+    used = [index for index in range(len(columns)) if not lines or any(line[index] is not None for line in lines)]
     table = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(Text("-" if cell is None else str(cell)) for cell in row))
+    for index in used:
+        table.add_column(columns[index])
+    for line in lines:
+        table.add_row(*(Text("-" if line[index] is None else str(line[index])) for index in used))
     console().print(table)
 
 
