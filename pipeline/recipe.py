@@ -91,12 +91,16 @@ class QuantizeSection(QuantizeConfig, StageSection):
     """`quantize`; entered with a checkpoint, a float .tflite, or (extra `tensorflow`) a Keras file or SavedModel.
 
     Attributes:
+        clips: how many training mixes calibrate.
+        seconds: length of each.
         entry: what a .tflite, Keras or SavedModel file does not say about itself: how its states pair up.
     """
 
     accepts: ClassVar[tuple[str, ...]] = (*CHECKPOINTS, ".tflite", ".keras", ".h5", "")
 
-    entry: EntryConfig = EntryConfig()
+    clips: Annotated[int, Field(ge=1)] = 24
+    seconds: Annotated[float, Field(gt=0)] = 3.0
+    entry: EntryConfig | None = None
 
 
 class ConvertSection(ConvertConfig, StageSection):
@@ -179,7 +183,8 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _one_frontend(self) -> Recipe:
-        if self.quantize.entry.frontend not in (Frontend(), self.frontend):
+        entry = self.quantize.entry
+        if entry is not None and entry.frontend not in (Frontend(), self.frontend):
             raise ValueError("quantize.entry.frontend: the recipe's own frontend section says it")
         return self
 
@@ -212,9 +217,10 @@ class Recipe(Config):
         return tuple(stage for stage in STAGES[begin:] if not self.section(stage).skip)
 
     @property
-    def entry(self) -> EntryConfig:
-        """What is known of a file that enters at `quantize`."""
-        return self.quantize.entry.model_copy(update={"frontend": self.frontend})
+    def entry(self) -> EntryConfig | None:
+        """What is known of a file that enters at `quantize`; None lets a file that earshot wrote describe itself."""
+        entry = self.quantize.entry
+        return entry.model_copy(update={"frontend": self.frontend}) if entry else None
 
     def own_files(self) -> dict[str, Path]:
         """Dotted path -> file, of everything of the user's own that the recipe begins with."""
