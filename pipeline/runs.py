@@ -54,15 +54,18 @@ def find_run(store: Store, reference: str) -> Path:
     return path
 
 
-def read_run(path: Path) -> dict[str, Any]:
-    """A run file's contents. Raises ArtifactError that names the file."""
-    return _read_object(path)
-
-
 def tags(store: Store) -> dict[str, str]:
-    """Tag -> name of its run."""
-    path = store.root / "tags.json"
-    return {str(tag): str(run) for tag, run in _read_object(path).items()} if path.exists() else {}
+    """Tag -> name of its run. Raises ArtifactError when the file is damaged."""
+    path = _tags_path(store)
+    try:
+        value = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: cannot be read as JSON ({error})", "remove it, and tag again") from error
+    if not isinstance(value, dict) or not all(isinstance(run, str) for run in value.values()):
+        raise ArtifactError(f"{path}: not a table of tags", "remove it, and tag again")
+    return value
 
 
 def set_tag(store: Store, tag: str, run: str) -> None:
@@ -74,32 +77,24 @@ def set_tag(store: Store, tag: str, run: str) -> None:
     """
     if tag == LATEST:
         raise UsageError(f"'{LATEST}' always names the newest run", "choose another tag")
-    with store.lock():
-        name = find_run(store, run).stem
-        run_path(store, name)
-        write_json(store.root / "tags.json", {**tags(store), _checked(tag): name})
+    name = find_run(store, run).stem
+    run_path(store, name)
+    write_json(_tags_path(store), {**tags(store), _checked(tag): name})
 
 
 def remove_tag(store: Store, tag: str) -> None:
     """Forgets a tag; the run stays. Raises UsageError when there is none."""
-    with store.lock():
-        kept = tags(store)
-        if kept.pop(tag, None) is None:
-            raise UsageError(f"no tag '{tag}'", f"there are: {', '.join(tags(store)) or 'none'}")
-        write_json(store.root / "tags.json", kept)
+    known = tags(store)
+    if tag not in known:
+        raise UsageError(f"no tag '{tag}'", f"there are: {', '.join(known) or 'none'}")
+    write_json(_tags_path(store), {name: run for name, run in known.items() if name != tag})
+
+
+def _tags_path(store: Store) -> Path:
+    return store.root / "tags.json"
 
 
 def _checked(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
         raise UsageError(f"'{name}' is not a fit name", "use letters, digits, '.', '_' and '-'")
     return name
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: cannot be read as JSON ({error})", "remove it, or restore it") from error
-    if not isinstance(value, dict):
-        raise ArtifactError(f"{path}: not a JSON object", "remove it, or restore it")
-    return value

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from earshot.ci.run_file import read_run
 from earshot.core.errors import ArtifactError
 from earshot.pipeline.manifest import Manifest, read_manifest
-from earshot.pipeline.runs import read_run, run_names, run_path, tags
+from earshot.pipeline.runs import run_names, run_path, tags
 from earshot.pipeline.store import Store
 
 
@@ -123,7 +124,7 @@ def _needed(store: Store, runs: set[str]) -> set[str]:
         path = run_path(store, name)
         if path.exists():
             # A damaged run file stops the collection: what it needs is unknown.
-            waiting += [row["artifact"] for row in read_run(path).get("rows", []) if row.get("artifact")]
+            waiting += [row.artifact for row in read_run(path).rows if row.artifact]
     while waiting:
         identity = waiting.pop()
         if identity not in needed:

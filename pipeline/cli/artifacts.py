@@ -14,6 +14,7 @@ from earshot.pipeline.cli.options import json_option, open_store, store_option
 if TYPE_CHECKING:
     from rich.tree import Tree
 
+    from earshot.pipeline.store import Store
     from earshot.pipeline.upkeep import Ancestor
 
 
@@ -28,7 +29,7 @@ def artifacts() -> None:
 def list_(store_root: Path, as_json: bool) -> None:
     """List artifacts and runs."""
     from earshot.pipeline.cli.tables import show, size
-    from earshot.pipeline.runs import find_run, read_run, run_names, tags
+    from earshot.pipeline.runs import run_names, tags
 
     store = open_store(store_root)
     made = sorted((_summary(folder) for folder in store.folders()), key=lambda item: str(item.get("created")))
@@ -36,7 +37,7 @@ def list_(store_root: Path, as_json: bool) -> None:
     runs: list[dict[str, Any]] = [
         {
             "run": name,
-            "status": read_run(find_run(store, name)).get("status"),
+            "status": _status(store, name),
             "tags": [tag for tag, run in tagged.items() if run == name],
         }
         for name in run_names(store)
@@ -150,6 +151,16 @@ def _summary(folder: Path) -> dict[str, Any]:
         return {"artifact": folder.name, "damaged": error.message}
     total = sum(entry.bytes for entry in manifest.files.values())
     return {"artifact": folder.name, "created": manifest.created, "bytes": total, "files": list(manifest.files)}
+
+
+def _status(store: Store, name: str) -> str:
+    from earshot.ci.run_file import read_run
+    from earshot.pipeline.runs import run_path
+
+    try:
+        return read_run(run_path(store, name)).status
+    except ArtifactError:
+        return "damaged"
 
 
 def _tree(ancestor: Ancestor, tree: Tree | None = None) -> Tree:

@@ -9,7 +9,7 @@ import pytest
 
 from earshot.core.errors import ArtifactError, UsageError
 from earshot.core.measurement import Measurement
-from earshot.pipeline.runs import find_run, read_run, remove_tag, run_names, set_tag, tags, write_run
+from earshot.pipeline.runs import find_run, remove_tag, run_names, set_tag, tags, write_run
 from earshot.pipeline.store import Artifact, Store
 from earshot.pipeline.upkeep import collect, lineage, removable, verify
 
@@ -25,7 +25,7 @@ def build(store: Store, stage: str, **inputs: str) -> Artifact:
 
 def run_of(store: Store, name: str, *artifacts: Artifact, age: int) -> None:
     rows = [{"row": "noisy", "artifact": None}, *({"row": made.stage, "artifact": made.id} for made in artifacts)]
-    path = write_run(store, name, {"schema": "earshot.run/1", "name": name, "rows": rows})
+    path = write_run(store, name, {"schema": "earshot.run/1", "name": name, "status": "complete", "rows": rows})
     os.utime(path, (10_000 - age, 10_000 - age))
 
 
@@ -82,8 +82,9 @@ def test_gc_keeps_tagged_and_newest_runs(store: Store) -> None:
     assert run_names(store) == ["tagged"]
 
 
-def test_gc_touches_nothing_while_a_run_file_is_damaged(store: Store, chain: list[Artifact]) -> None:
-    write_run(store, "one", {}).write_text("{")
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": "earshot.run/1", "rows": [3]}', "[" * 100_000])
+def test_gc_touches_nothing_while_a_run_file_is_damaged(store: Store, chain: list[Artifact], text: str) -> None:
+    write_run(store, "one", {}).write_text(text)
     with pytest.raises(ArtifactError, match=r"one\.json"):
         collect(store)
     assert len(store.folders()) == 3
@@ -111,8 +112,8 @@ def test_runs_are_found_by_name_tag_path_and_latest(store: Store) -> None:
     run_of(store, "first", age=2)
     run_of(store, "second", age=1)
     set_tag(store, "v1.0.0", "first")
-    assert read_run(find_run(store, "v1.0.0"))["name"] == "first"
-    assert read_run(find_run(store, "latest"))["name"] == "second"
+    assert find_run(store, "v1.0.0").stem == "first"
+    assert find_run(store, "latest").stem == "second"
     assert find_run(store, str(store.root / "runs" / "first.json")).stem == "first"
     set_tag(store, "v1.0.0", "latest")
     assert tags(store) == {"v1.0.0": "second"}
@@ -128,6 +129,19 @@ def test_runs_are_found_by_name_tag_path_and_latest(store: Store) -> None:
 def test_names_that_could_leave_the_folder_are_refused(store: Store, name: str) -> None:
     with pytest.raises(UsageError, match="not a fit name"):
         write_run(store, name, {})
+
+
+def test_damaged_tags_are_named(store: Store) -> None:
+    (store.root / "tags.json").write_text('{"v1": 3}')
+    with pytest.raises(ArtifactError, match=r"tags\.json"):
+        tags(store)
+
+
+def test_a_tag_can_be_set_while_a_run_holds_the_store(store: Store) -> None:
+    run_of(store, "first", age=0)
+    with Store(store.root).lock():
+        set_tag(store, "v1", "first")
+    assert tags(store) == {"v1": "first"}
 
 
 def test_a_tag_named_latest_is_refused(store: Store) -> None:
