@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 SCHEMA = "earshot.stream/1"
-FEATURE_EPSILON = np.float32(1e-10)
+FEATURE_EPSILON = np.array(1e-10, np.float32)  # arrays cost a ufunc less than scalars do
 BLOCK_HOPS = 64  # numpy's cost a call is spread over this many frames; longer blocks fall out of the cache
 RUNTIMES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
 Transform = Callable[[np.ndarray], np.ndarray]
@@ -174,23 +174,35 @@ class Port:
         self.index, self.dtype, self.shape = details["index"], np.dtype(details["dtype"]), tuple(details["shape"])
         self.quantization = details["quantization"]
         self.size = int(np.prod(self.shape))
-        self.scale, self.zero = np.float32(self.quantization[0]), np.float32(self.quantization[1])
+        self.scale, self.zero = (np.array(value, np.float32) for value in self.quantization)
         self.integer = self.dtype != np.float32
         if self.integer:
+            if self.dtype not in (np.int8, np.uint8, np.int16):
+                raise AgentError(
+                    f"tensor {details['name']} holds {self.dtype}; frames, masks and states are float32, int8 or int16"
+                )
             limits = np.iinfo(self.dtype)
-            self.low, self.high = np.float32(limits.min), np.float32(limits.max)
+            self.low, self.high = np.array(limits.min, np.float32), np.array(limits.max, np.float32)
+            self._steps = np.dtype(f"u{self.dtype.itemsize}")
+            every = np.arange(2 ** (8 * self.dtype.itemsize), dtype=self._steps).view(self.dtype)
+            self._values = (every.astype(np.float32) - self.zero) * self.scale
         self.view = interpreter.tensor(self.index)().reshape(-1)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Real values as this tensor stores them."""
         if not self.integer:
             return values
-        steps = np.rint(values / self.scale) + self.zero
-        return np.minimum(np.maximum(steps, self.low), self.high).astype(self.dtype)
+        steps = values / self.scale
+        np.rint(steps, out=steps)
+        steps += self.zero
+        np.maximum(steps, self.low, out=steps)
+        return np.minimum(steps, self.high, out=np.empty(steps.shape, self.dtype), casting="unsafe")
 
     def decode(self, stored: np.ndarray) -> np.ndarray:
         """Stored values as real ones, float32."""
-        return (stored.astype(np.float32) - self.zero) * self.scale if self.integer else stored
+        if not self.integer:
+            return stored
+        return self._values.take(stored.view(self._steps))
 
     def raw(self) -> memoryview:
         """The tensor's memory as bytes that can be assigned."""
@@ -317,7 +329,7 @@ class Stft:
             raise AgentError(f"this agent does not know the frontend {json.dumps(frontend)}", "update agent.py")
         self.bins = self.fft // 2 + 1
         self.delay = self.window - self.hop
-        self._exponent = np.float32(frontend["compression"] / 2)
+        self._exponent = np.array(frontend["compression"] / 2, np.float32)
         phase = 2 * np.pi * np.arange(self.window) / self.window
         self._weights = np.sqrt(0.5 - 0.5 * np.cos(phase)).astype(np.float32)
         self._forward, self._inverse = _transforms(self.fft)
@@ -380,7 +392,7 @@ def _transforms(size: int) -> tuple[Transform, Transform]:
         transform, back = (compiled.rfft_n_even if size % 2 == 0 else compiled.rfft_n_odd), compiled.irfft
     except (ImportError, AttributeError):
         return forward, inverse
-    one, share, bins = np.float32(1), np.float32(1 / size), size // 2 + 1
+    one, share, bins = np.array(1, np.float32), np.array(1 / size, np.float32), size // 2 + 1
 
     def fast_forward(frames: np.ndarray) -> np.ndarray:
         if frames.shape[1] != size:
@@ -392,7 +404,8 @@ def _transforms(size: int) -> tuple[Transform, Transform]:
 
     probe = np.cos(np.arange(2 * size, dtype=np.float32) ** 2).reshape(2, size)
     try:
-        same = np.allclose(fast_forward(probe), forward(probe)) and np.allclose(fast_inverse(forward(probe)), probe)
+        there = np.allclose(fast_forward(probe), forward(probe), atol=1e-4)
+        same = there and np.allclose(fast_inverse(forward(probe)), probe, atol=1e-5)
     except (TypeError, ValueError):
         same = False
     return (fast_forward, fast_inverse) if same else (forward, inverse)
@@ -417,8 +430,7 @@ class StreamEnhancer:
         """The next samples, float32 `[hops * hop]` in and out; what comes out is `delay` samples late."""
         spectrum = self.stft.analyse(block)
         mask = self.graph.run(self.stft.features(spectrum))
-        parts = spectrum.view(np.float32).reshape(len(mask), -1, 2)
-        parts *= mask[:, :, np.newaxis]
+        spectrum *= mask
         return self.stft.synthesise(spectrum)
 
     def enhance(self, noisy: np.ndarray) -> np.ndarray:
@@ -575,7 +587,7 @@ def profile(
     emit: Callable[[dict[str, Any]], object] = lambda event: None,
     wait: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
-    """Times a model frame by frame, the way a device runs it: one hop of sound in, one hop out.
+    """Times a model: hop by hop, as a device in real time runs it, and a whole signal in blocks, as a file is enhanced.
 
     Args:
         path: the .tflite.
@@ -586,8 +598,9 @@ def profile(
         wait: called before each repeat; another model's repeat may run meanwhile.
 
     Returns:
-        The result: `graph_us` (one invoke) and `path_us` (one hop, sound to sound) over all repeats, real-time factors
-        as the median of the repeats, deadline misses of the whole path, memory, delegate coverage, a histogram.
+        The result. Hop by hop, over all repeats: `graph_us` (one invoke), `path_us` (sound to sound), deadline misses
+        of the whole path, a histogram of invokes. Real-time factors, the median of the repeats: `rtf` of the whole
+        signal, `hop_rtf` hop by hop, `graph_rtf` of the invokes alone. Memory and delegate coverage.
     """
     base_memory = peak_memory()
     enhancer = StreamEnhancer(path, threads, delegate)
@@ -597,7 +610,7 @@ def profile(
     graph_ns, clock, process = enhancer.graph.time_invokes(), time.perf_counter_ns, enhancer.process
     all_graph: list[int] = []
     all_path: list[int] = []
-    rtfs, graph_rtfs = [], []
+    rtfs, hop_rtfs, graph_rtfs = [], [], []
     seconds = frames * enhancer.hop / enhancer.rate
     for repeat in range(repeats):
         wait()
@@ -612,12 +625,23 @@ def profile(
             start = clock()
             process(hop)
             path_ns.append(clock() - start)
-        gc.enable()
-        rtfs.append(sum(path_ns) / 1e9 / seconds)
-        graph_rtfs.append(sum(graph_ns) / 1e9 / seconds)
         all_path += path_ns
         all_graph += graph_ns
-        emit({"event": "repeat", "index": repeat, "repeats": repeats, "rtf": rtfs[-1], "graph_us": spread(graph_ns)})
+        hop_rtfs.append(sum(path_ns) / 1e9 / seconds)
+        graph_rtfs.append(sum(graph_ns) / 1e9 / seconds)
+        start = clock()
+        enhancer.enhance(sound[warmup * enhancer.hop :])
+        rtfs.append((clock() - start) / 1e9 / seconds)
+        gc.enable()
+        emit(
+            {
+                "event": "repeat",
+                "index": repeat,
+                "repeats": repeats,
+                "rtf": rtfs[-1],
+                "graph_us": spread(all_graph[-frames:]),
+            }
+        )
     peak = peak_memory()
     covered, operators, outside = delegate_coverage(enhancer.graph._interpreter)
     return {
@@ -629,6 +653,7 @@ def profile(
         "graph_us": spread(all_graph),
         "path_us": spread(all_path),
         "rtf": float(np.median(rtfs)),
+        "hop_rtf": float(np.median(hop_rtfs)),
         "graph_rtf": float(np.median(graph_rtfs)),
         "deadline_misses": deadline_misses(all_path, enhancer.hop / enhancer.rate),
         "peak_rss_bytes": peak,

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from earshot.models.frontend import Frontend
+from earshot.targets import agent
 from earshot.targets.agent import AgentError, Stft, StreamEnhancer
 
 FRONTENDS = [
@@ -75,6 +76,12 @@ def test_an_impulse_comes_out_after_the_stated_delay(frontend):
         _, _, sound = streamed(stft, signal, [1] * 8)
         assert int(np.argmax(np.abs(sound))) == place + frontend.delay_samples
         assert sound[place + stft.delay] == pytest.approx(1, abs=1e-5)
+
+
+def test_the_compiled_transforms_are_used_where_numpy_has_them():
+    forward, inverse = agent._transforms(512)
+    names = {forward.__name__, inverse.__name__}
+    assert names == ({"fast_forward", "fast_inverse"} if int(np.__version__[0]) >= 2 else {"forward", "inverse"})
 
 
 def test_reset_forgets_the_past():

@@ -98,6 +98,9 @@ def test_registry():
     with pytest.raises(UsageError) as caught:
         open_target("hots")
     assert caught.value.hint == "did you mean 'host'?"
+    assert isinstance(open_target("earshot.targets.host:HostTarget"), HostTarget)
+    with pytest.raises(UsageError, match="no attribute 'Absent'"):
+        open_target("earshot.targets.host:Absent")
 
 
 def test_profiles_are_typed():
