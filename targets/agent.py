@@ -661,7 +661,7 @@ def profile(
         "arena_bytes": arena_bytes(path),
         "delegate_coverage": covered / operators,
         "operators": operators,
-        "undelegated": outside,
+        "undelegated": {name: outside.count(name) for name in outside},
         "histogram": histogram(all_graph),
         "environment": environment(threads, delegate),
     }
