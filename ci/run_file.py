@@ -46,7 +46,7 @@ class Row(_Plain):
 
 
 class Run(_Plain):
-    """A finished run, complete or failed half-way."""
+    """A finished run, complete or failed half-way; `artifacts` holds the identity of everything it made or used."""
 
     name: str
     recipe: dict[str, Any] = Field(default_factory=dict)
@@ -54,6 +54,7 @@ class Run(_Plain):
     error: str | None = None
     rows: tuple[Row, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
+    artifacts: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _rows_differ(self) -> Run:

@@ -124,7 +124,8 @@ def _needed(store: Store, runs: set[str]) -> set[str]:
         path = run_path(store, name)
         if path.exists():
             # A damaged run file stops the collection: what it needs is unknown.
-            waiting += [row.artifact for row in read_run(path).rows if row.artifact]
+            run = read_run(path)
+            waiting += [*run.artifacts.values(), *(row.artifact for row in run.rows if row.artifact)]
     while waiting:
         identity = waiting.pop()
         if identity not in needed:

@@ -60,6 +60,13 @@ def test_gc_keeps_what_a_run_names_and_all_its_ancestors(store: Store, chain: li
     assert all(store.find(made.id) for made in chain)
 
 
+def test_gc_keeps_what_a_run_used_beside_its_rows(store: Store, chain: list[Artifact]) -> None:
+    quality = build(store, "quality", model=chain[0].id)
+    run = {"schema": "earshot.run/1", "name": "one", "status": "complete", "rows": []}
+    write_run(store, "one", {**run, "artifacts": {"quality of distill": quality.id}})
+    assert {removal.path for removal in removable(store)} == {chain[1].path, chain[2].path}
+
+
 def test_gc_without_runs_removes_all_and_says_why(store: Store, chain: list[Artifact]) -> None:
     chain[0].file("payload").write_text("damaged payloads are not looked for here")
     (chain[1].path / "manifest.json").write_text("{}")
