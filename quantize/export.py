@@ -51,7 +51,8 @@ def convert_step(model: StreamingModel) -> bytes:
     frame = torch.zeros(1, 1, 1, ready.frontend.bins)
     inputs = (frame, *states.values())
     spatial = [index for index, value in enumerate(inputs) if value.dim() == 4]
-    sample = tuple(v.permute(0, 2, 3, 1).contiguous() if v.dim() == 4 else v for v in inputs)
+    # Cloned: one tensor given for two states would become one input.
+    sample = tuple((value.permute(0, 2, 3, 1) if value.dim() == 4 else value).contiguous().clone() for value in inputs)
     with quiet(), torch.no_grad():
         import litert_torch
 

@@ -63,7 +63,7 @@ class TensorInfo:
     def real(self) -> np.ndarray:
         """The constant as float64 numbers, dequantised where it is quantised."""
         assert self.data is not None
-        values = self.data.astype(np.float64)
+        values = np.asarray(self.data, np.float64)
         if self.quantization is None:
             return values
         shape = [1] * values.ndim

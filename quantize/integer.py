@@ -57,7 +57,9 @@ def quantize_graph(path: Path, plan: RangePlan, precision: IntegerPrecision, kee
             for index in kept_float(graph, keep_float):
                 scope = re.escape(graph.tensors[graph.operators[index].outputs[0]].name)
                 work.update_quantization_recipe(scope, "*", algorithm_key=AlgorithmName.NO_QUANTIZE)
-            result = work.quantize(_statistics(graph, plan), enable_progress_bar=False, enable_progress_report=False)
+            result = work.quantize(
+                _statistics(graph, plan, precision), enable_progress_bar=False, enable_progress_report=False
+            )
         except Exception as error:
             raise ToolError(
                 f"{path}: ai-edge-quantizer could not make it {precision} ({' '.join(str(error).split())[:200]})",
@@ -66,10 +68,10 @@ def quantize_graph(path: Path, plan: RangePlan, precision: IntegerPrecision, kee
     return repair(path.read_bytes(), bytes(result.quantized_model))
 
 
-def _statistics(graph: Graph, plan: RangePlan) -> dict[str, dict[str, Any]]:
+def _statistics(graph: Graph, plan: RangePlan, precision: IntegerPrecision) -> dict[str, dict[str, Any]]:
     """The ranges in the quantizer's own form: by tensor name, with the tensor's rank."""
     statistics = {}
-    for index, found in plan.ranges.items():
+    for index, found in plan.at(precision).items():
         tensor = graph.tensors[index]
         shape = [1] * len(tensor.shape)
         low, high = np.full(shape, found.low, np.float32), np.full(shape, found.high, np.float32)

@@ -49,13 +49,14 @@ class QuantizeConfig(Config):
 
 
 class TensorRange(Config):
-    """One activation: `group` is the number of the group it shares its range with, None when alone."""
+    """One activation; `group` numbers those that share a range; `prescribed`: a kernel sets the scale."""
 
     index: int
     name: str
     low: float
     high: float
     group: int | None = None
+    prescribed: bool = False
 
 
 class Ranges(Config):
@@ -163,7 +164,11 @@ def read_plan(directory: Path) -> QuantizedPlan:
     ranges = {tensor.index: Range(tensor.low, tensor.high) for tensor in stored.tensors}
     return QuantizedPlan(
         directory,
-        RangePlan(ranges, tuple(tuple(groups[number]) for number in sorted(groups))),
+        RangePlan(
+            ranges,
+            tuple(tuple(groups[number]) for number in sorted(groups)),
+            frozenset(tensor.index for tensor in stored.tensors if tensor.prescribed),
+        ),
         _read(directory / PRECISION_FILE, "precision", Precisions),
         _read(directory / PARITY_FILE, "parity", PlanParity),
     )
@@ -174,7 +179,12 @@ def _ranges(graph: Graph, plan: RangePlan) -> Ranges:
     return Ranges(
         tensors=tuple(
             TensorRange(
-                index=index, name=graph.tensors[index].name, low=found.low, high=found.high, group=number.get(index)
+                index=index,
+                name=graph.tensors[index].name,
+                low=found.low,
+                high=found.high,
+                group=number.get(index),
+                prescribed=index in plan.prescribed,
             )
             for index, found in sorted(plan.ranges.items())
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from earshot.quantize.calibration import Range
 from earshot.quantize.graph import Graph
@@ -38,57 +39,69 @@ MOVES = frozenset(
         "REVERSE_V2",
     }
 )
-# Operators whose kernels prescribe their output's scale: 1/256 and zero point -128, or 1/128 and 0, at int8.
-PRESCRIBED = {
-    "LOGISTIC": Range(0.0, 255 / 256),
-    "SOFTMAX": Range(0.0, 255 / 256),
-    "TANH": Range(-1.0, 127 / 128),
+# Operators whose kernels want one scale on all sides, though they compute.
+SHARES = MOVES | {"MAXIMUM", "MINIMUM"}
+# Operators whose kernels prescribe their output's scale, and what they can put out.
+PRESCRIBED = {"LOGISTIC": Range(0.0, 1.0), "SOFTMAX": Range(0.0, 1.0), "TANH": Range(-1.0, 1.0)}
+# The ranges that give the prescribed scales: 1/256 from 0 and 1/128 around 0 at int8, 1/32768 at int16.
+_UNIT_16 = Range(-32767 / 32768, 32767 / 32768)
+_PRESCRIBED_RANGES = {
+    "int8": {Range(0.0, 1.0): Range(0.0, 255 / 256), Range(-1.0, 1.0): Range(-1.0, 127 / 128)},
+    "int16x8": {Range(0.0, 1.0): _UNIT_16, Range(-1.0, 1.0): _UNIT_16},
 }
 
 
 @dataclass(frozen=True)
 class RangePlan:
-    """Range of every activation, by tensor index, and the groups of tied tensors that share theirs."""
+    """What the integer files are made from.
+
+    Attributes:
+        ranges: range of every activation, by tensor index.
+        groups: tied tensors, which share theirs.
+        prescribed: tensors whose scale a kernel prescribes; their range here is what the kernel can put out.
+    """
 
     ranges: Mapping[int, Range]
     groups: tuple[tuple[int, ...], ...]
+    prescribed: frozenset[int] = frozenset()
 
-    def group_of(self, index: int) -> tuple[int, ...]:
-        """The tensors that share a tensor's range, itself among them."""
-        return next((group for group in self.groups if index in group), (index,))
+    def at(self, precision: Literal["int8", "int16x8"]) -> dict[int, Range]:
+        """The ranges that give every tensor its scale at a precision."""
+        exact = _PRESCRIBED_RANGES[precision]
+        return {index: exact[found] if index in self.prescribed else found for index, found in self.ranges.items()}
 
 
 def tie(graph: Graph, measured: Mapping[int, Range]) -> RangePlan:
     """Groups the tensors and gives every group the range that holds all its members.
 
-    A group with a sigmoid's or tanh's output takes the prescribed range when all its values fit; otherwise that output
-    stays apart, and the quantizer rescales between the two.
+    A group with a sigmoid's or tanh's output takes the scale prescribed for it when all its values fit; otherwise that
+    output stays apart, and the quantizer rescales between the two.
 
     Args:
         graph: the float graph; states are paired by their signature names.
         measured: range of every activation, by tensor index.
     """
-    prescribed = {
+    outputs = {
         output: PRESCRIBED[operator.name]
         for operator in graph.operators
         if operator.name in PRESCRIBED
         for output in operator.outputs
     }
-    groups = []
-    for group in _groups(graph, apart=frozenset()):
-        fixed = {prescribed[index] for index in group if index in prescribed}
-        held = _joined(group, measured)
-        fits = len(fixed) == 1 and next(iter(fixed)).join(held) == next(iter(fixed))
-        groups.append((group, not fixed or fits))
-    apart = frozenset(index for group, whole in groups if not whole for index in group if index in prescribed)
-    ranges: dict[int, Range] = {}
-    settled = _groups(graph, apart) if apart else [group for group, _ in groups]
-    for group in settled:
-        fixed = {prescribed[index] for index in group if index in prescribed}
-        shared = fixed.pop() if fixed else _joined(group, measured)
-        ranges.update(dict.fromkeys(group, shared))
-    alone = {index: prescribed.get(index, found) for index, found in measured.items() if index not in ranges}
-    return RangePlan({**alone, **ranges}, tuple(settled))
+    misfits = [group for group in _groups(graph, frozenset()) if not _fits(group, outputs, measured)]
+    apart = frozenset(index for group in misfits for index in group if index in outputs)
+    groups = _groups(graph, apart)
+    ranges, prescribed = {**measured, **outputs}, set(outputs)
+    for group in groups:
+        wanted = {outputs[index] for index in group if index in outputs}
+        prescribed.update(group if wanted else ())
+        ranges.update(dict.fromkeys(group, wanted.pop() if wanted else _joined(group, measured)))
+    return RangePlan(ranges, tuple(groups), frozenset(prescribed))
+
+
+def _fits(group: tuple[int, ...], outputs: Mapping[int, Range], measured: Mapping[int, Range]) -> bool:
+    """Whether a group can take the scale prescribed for one of its members, if one is."""
+    wanted = {outputs[index] for index in group if index in outputs}
+    return not wanted or (len(wanted) == 1 and wanted == {_joined(group, measured).join(*wanted)})
 
 
 def _joined(group: tuple[int, ...], measured: Mapping[int, Range]) -> Range:
@@ -113,7 +126,7 @@ def _groups(graph: Graph, apart: frozenset[int]) -> list[tuple[int, ...]]:
             parent[root(index)] = root(indices[0])
 
     for operator in graph.operators:
-        if operator.name in MOVES:
+        if operator.name in SHARES:
             join([index for index in graph.activations(operator) if index not in apart])
     for entry, leaving in graph.state_pairs.items():
         join([index for index in (graph.inputs[entry], graph.outputs[leaving]) if index not in apart])

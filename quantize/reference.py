@@ -68,7 +68,7 @@ class Reference:
             if tensor.quantization is None and tensor.dtype != "float32":
                 self._indices[tensor.index] = tensor.data
             else:
-                self._values[tensor.index] = torch.from_numpy(tensor.real().astype(np.float32))[None]
+                self._values[tensor.index] = torch.from_numpy(np.asarray(tensor.real(), np.float32))[None]
 
     def initial_state(self, clips: int) -> States:
         """Zero states, signature input name -> `[clips, *shape]`."""
