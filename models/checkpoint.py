@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with the network's name, sizes and frontend in the header. Pickles are never executed."""
+"""Weights on disk: safetensors with the network's name, sizes and frontend in the header. Pickles never execute."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """System 1: a streaming denoising-autoencoder UNet with linear inverted bottlenecks and a recurrent bottleneck.
 
-Source: Luong, Drossos, Heikkinen, Virtanen 2025 (arXiv 2505.03442). Known: a denoising-autoencoder UNet for low resources
-with linear inverted bottlenecks. Reconstructed: the sizes, strides on frequency only, additive skips, the GRU at the
-bottleneck, and the linear latent on which distillation compares teacher and student.
+Source: Luong, Drossos, Heikkinen, Virtanen 2025 (arXiv 2505.03442). Known: a denoising-autoencoder UNet for low
+resources with linear inverted bottlenecks. Reconstructed: the sizes, strides on frequency only, additive skips, the GRU
+at the bottleneck, and the linear latent on which distillation compares teacher and student.
 
     features ─> [strided conv, inverted bottleneck] x depth ─> squeeze ─> GRU ─> latent z (linear) ─> expand
     mask <─ sigmoid <─ [transposed conv, inverted bottleneck] x depth <─ + skips <──────────┘
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from earshot.core.config import Config
 from earshot.models.frontend import Frontend
-from earshot.models.layers import CausalConv, InvertedBottleneck, Recurrent, Upsample, fold_norms
+from earshot.models.layers import CausalConv, Expand, InvertedBottleneck, Recurrent, Squeeze, Upsample, fold
 from earshot.models.streaming import State, StreamingModel
 
 
@@ -35,7 +35,8 @@ class DaeUnetParams(Config):
         latent: width of the linear latent.
         hidden: width of the recurrent state.
         decoder_blocks: inverted bottlenecks in the decoder too.
-        widths: inner widths after pruning, in encoder-then-decoder order; empty before pruning.
+        widths: inner width of every inverted bottleneck, encoder then decoder, as pruning leaves them; empty:
+            `expansion` times the outer width.
     """
 
     channels: tuple[int, ...] = (24, 32, 48)
@@ -53,6 +54,9 @@ class DaeUnetParams(Config):
             raise ValueError("channels, expansion, kernel_time, latent and hidden must be positive")
         if len(self.strides) != len(self.channels) or any(stride < 2 or stride % 2 for stride in self.strides):
             raise ValueError("strides must be even, one for every entry of channels")
+        blocks = 2 * len(self.channels) - 1 if self.decoder_blocks else len(self.channels)
+        if self.widths and len(self.widths) != blocks:
+            raise ValueError(f"widths must name all {blocks} inverted bottlenecks, got {len(self.widths)}")
         return self
 
 
@@ -77,25 +81,37 @@ class DaeUnet(StreamingModel):
                 zip((1, *params.channels[:-1]), params.channels, params.strides, strict=True)
             )
         )
-        self.encoder = nn.ModuleList(self._block(width) for width in params.channels)
-        deep = params.channels[-1] * self.bins[-1]
-        self.squeeze = nn.Linear(deep, params.latent)
+        outputs = [*reversed(params.channels[:-1]), 1]
+        outer = [*params.channels, *(outputs[:-1] if params.decoder_blocks else [])]
+        inner = params.widths or [width * params.expansion for width in outer]
+        blocks = [InvertedBottleneck(width, wide, params.kernel_time) for width, wide in zip(outer, inner, strict=True)]
+        self.encoder = nn.ModuleList(blocks[: len(params.channels)])
+        self.decoder = nn.ModuleList(blocks[len(params.channels) :])
+        self.squeeze = Squeeze(params.channels[-1], self.bins[-1], params.latent)
         self.recurrent = Recurrent(params.latent, params.hidden)
         self.to_latent = nn.Linear(params.hidden, params.latent)
-        self.expand = nn.Linear(params.latent, deep)
-        outputs = [*reversed(params.channels[:-1]), 1]
+        self.expand = Expand(params.latent, params.channels[-1], self.bins[-1])
         self.up = nn.ModuleList(
-            Upsample(inputs, width, stride, final=width == 1)
-            for inputs, width, stride in zip(reversed(params.channels), outputs, reversed(params.strides), strict=True)
+            Upsample(inputs, width, stride, final=index == len(params.channels) - 1)
+            for index, (inputs, width, stride) in enumerate(
+                zip(reversed(params.channels), outputs, reversed(params.strides), strict=True)
+            )
         )
-        self.decoder = nn.ModuleList(self._block(width) for width in outputs[:-1] if params.decoder_blocks)
 
-    def _block(self, width: int) -> InvertedBottleneck:
+    def layer_params(self) -> DaeUnetParams:
+        """The sizes as the layers have them now, after pruning."""
         assert isinstance(self.params, DaeUnetParams)
-        return InvertedBottleneck(width, self.params.expansion, self.params.kernel_time)
+        return self.params.model_copy(
+            update={
+                "channels": tuple(down.conv.out_channels for down in self.down),
+                "latent": self.to_latent.out_features,
+                "hidden": self.to_latent.in_features,
+                "widths": tuple(block.expand.conv.out_channels for block in [*self.encoder, *self.decoder]),
+            }
+        )
 
     def initial_state(self, batch: int = 1) -> State:
-        """Zero look-back of every depthwise convolution, `[batch, C, kernel_time - 1, F]`, and the GRU's `[batch, H]`."""
+        """Zero look-back of every depthwise convolution, `[batch, C, kernel_time - 1, F]`, and the GRU's."""
         state = {}
         for index, block in enumerate(self.encoder):
             state[f"enc{index}"] = block.cache(batch, self.bins[index + 1])
@@ -118,11 +134,9 @@ class DaeUnet(StreamingModel):
         for index, (down, block) in enumerate(zip(self.down, self.encoder, strict=True)):
             current = advance(block, f"enc{index}", down(current))
             skips.append(current)
-        batch, channels, _, bins = current.shape
-        hidden = self.recurrent.step(self.squeeze(current.reshape(batch, channels * bins)), state["gru"])
+        hidden = self.recurrent.step(self.squeeze.step(current), state["gru"])
         following["gru"] = hidden
-        latent = self.to_latent(hidden)
-        current = torch.relu(self.expand(latent)).reshape(batch, channels, 1, bins)
+        current = self.expand.step(self.to_latent(hidden))
         for index, up in enumerate(self.up):
             current = up(current + skips[-1 - index])
             if index < len(self.decoder):
@@ -135,11 +149,8 @@ class DaeUnet(StreamingModel):
         for down, block in zip(self.down, self.encoder, strict=True):
             current = block(down(current))
             skips.append(current)
-        batch, channels, frames, bins = current.shape
-        flat = current.transpose(1, 2).reshape(batch, frames, channels * bins)
-        latent = self.to_latent(self.recurrent(self.squeeze(flat)))
-        grown = torch.relu(self.expand(latent))
-        current = grown.reshape(batch, frames, channels, bins).transpose(1, 2)
+        latent = self.to_latent(self.recurrent(self.squeeze(current)))
+        current = self.expand(latent)
         for index, up in enumerate(self.up):
             current = up(current + skips[-1 - index])
             if index < len(self.decoder):
@@ -149,5 +160,5 @@ class DaeUnet(StreamingModel):
     def prepare_for_export(self) -> DaeUnet:
         """A copy in eval mode with every BatchNorm folded into its convolution."""
         folded = copy.deepcopy(self).eval()
-        fold_norms(folded)
+        fold(folded)
         return folded

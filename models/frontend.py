@@ -1,8 +1,8 @@
 """The signal processing around a graph: framing, window, FFT, feature compression, mask and overlap-add.
 
-A `Frontend` is a value. It is saved with every checkpoint and every .tflite, and the device-side agent rebuilds the same
-arithmetic from it. The torch form here works on whole signals, for training; streaming one hop at a time gives the same
-samples because both frame the signal alike:
+A `Frontend` is a value. It is saved with every checkpoint and every .tflite, and the device-side agent rebuilds the
+same arithmetic from it. The torch form here works on whole signals, for training; streaming one hop at a time gives
+the same samples because both frame the signal alike:
 
     frame t covers x[t*hop + hop - window : t*hop + hop], zeros before the first sample
     X[t] = rfft(w * frame t)                      analysis, `bins` = fft / 2 + 1

@@ -1,7 +1,7 @@
 """Building blocks of the streaming networks. Each works on a whole sequence and, with a look-back cache, on one frame.
 
-Tensors are float32 `[batch, channels, frames, bins]`. A block with look-back keeps the last `kernel_time - 1` input frames
-as its state; an all-zero state equals the zero padding that `forward` puts before the first frame.
+Tensors are float32 `[batch, channels, frames, bins]`. A block with look-back keeps the last `kernel_time - 1` input
+frames as its state; an all-zero state equals the zero padding that `forward` puts before the first frame.
 """
 
 from __future__ import annotations
@@ -69,15 +69,14 @@ class CausalConv(nn.Module):
 
 
 class InvertedBottleneck(nn.Module):
-    """Linear inverted bottleneck: 1x1 expansion, causal depthwise convolution, 1x1 projection without activation, residual.
+    """Linear inverted bottleneck: 1x1 expansion, causal depthwise convolution, linear 1x1 projection, residual.
 
-    Source: MobileNetV2 (Sandler et al. 2018, section 3), with look-back in time as in systems 1 and 2. There is no
-    norm inside: BatchNorm on the wide tensors is most of the training time on a CPU, and the strided convolutions have one.
+    Source: MobileNetV2 (Sandler et al. 2018, section 3), with look-back in time as in systems 1 and 2. There is no norm
+    inside: on the wide tensors BatchNorm is most of a CPU's training time, and the strided convolutions have one.
     """
 
-    def __init__(self, channels: int, expansion: int, kernel_time: int, kernel_freq: int = 3) -> None:
+    def __init__(self, channels: int, wide: int, kernel_time: int, kernel_freq: int = 3) -> None:
         super().__init__()
-        wide = channels * expansion
         self.expand = CausalConv(channels, wide, 1, 1, norm=False)
         self.depthwise = CausalConv(wide, wide, kernel_time, kernel_freq, groups=wide, norm=False)
         self.project = CausalConv(wide, channels, 1, 1, norm=False, activation=False)
@@ -112,13 +111,72 @@ class Upsample(nn.Module):
 
     def forward(self, sequence: Tensor) -> Tensor:
         """Whole sequences or one frame: no look-back."""
-        return self.activation(self.norm(self.conv(sequence)[..., self.crop : -self.crop]))
+        # The activation comes before the crop, so that converters fuse it into the convolution.
+        return self.activation(self.norm(self.conv(sequence)))[..., self.crop : -self.crop]
 
     def fold(self) -> None:
         """Folds the BatchNorm into the convolution, in eval mode."""
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = fuse_conv_bn_eval(self.conv, self.norm, transpose=True)
             self.norm = nn.Identity()
+
+
+class Squeeze(nn.Module):
+    """All channels and bins of a frame into one vector: `[batch, channels, frames, bins] -> [batch, frames, width]`.
+
+    A fully connected layer, written as a convolution over all bins so that pruning sees its channels.
+    """
+
+    def __init__(self, channels: int, bins: int, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, width, (1, bins))
+        self.folded: nn.Linear | None = None
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Whole sequences."""
+        return self.conv(sequence)[..., 0].transpose(1, 2)
+
+    def step(self, frame: Tensor) -> Tensor:
+        """One frame, `[batch, channels, 1, bins] -> [batch, width]`; channels last, as devices store them."""
+        layer = self.folded if self.folded is not None else self.flat()
+        return layer(frame.permute(0, 2, 3, 1).flatten(1))
+
+    def fold(self) -> None:
+        """Keeps the reordered weights."""
+        self.folded = self.flat()
+
+    def flat(self) -> nn.Linear:
+        """The same weights as a fully connected layer over bins and channels."""
+        return _linear(self.conv.weight.permute(0, 2, 3, 1).flatten(1), self.conv.bias)
+
+
+class Expand(nn.Module):
+    """The way back from `Squeeze`, with a ReLU: `[batch, frames, width] -> [batch, channels, frames, bins]`."""
+
+    def __init__(self, width: int, channels: int, bins: int) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(width, channels, (1, bins))
+        self.folded: nn.Linear | None = None
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Whole sequences."""
+        return torch.relu(self.conv(sequence.transpose(1, 2).unsqueeze(-1)))
+
+    def step(self, frame: Tensor) -> Tensor:
+        """One frame, `[batch, width] -> [batch, channels, 1, bins]`."""
+        shape = (-1, 1, self.conv.kernel_size[1], self.conv.out_channels)
+        layer = self.folded if self.folded is not None else self.flat()
+        return torch.relu(layer(frame)).reshape(shape).permute(0, 3, 1, 2)
+
+    def fold(self) -> None:
+        """Keeps the reordered weights."""
+        self.folded = self.flat()
+
+    def flat(self) -> nn.Linear:
+        """The same weights as a fully connected layer onto bins and channels."""
+        assert self.conv.bias is not None
+        weight = self.conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
+        return _linear(weight, self.conv.bias.repeat(self.conv.kernel_size[1]))
 
 
 class Recurrent(nn.Module):
@@ -159,8 +217,20 @@ class Recurrent(nn.Module):
         return new + update * (state - new)
 
 
-def fold_norms(module: nn.Module) -> None:
-    """Folds every BatchNorm below `module` into its convolution; the module must be in eval mode."""
+def fold(module: nn.Module) -> None:
+    """Prepares every layer below `module` for export: BatchNorms folded, reordered weights made constants.
+
+    The module must be in eval mode.
+    """
     for part in module.modules():
-        if isinstance(part, CausalConv | Upsample):
+        if isinstance(part, CausalConv | Upsample | Squeeze | Expand):
             part.fold()
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """A fully connected layer around existing weights."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    layer.weight = nn.Parameter(weight.detach())
+    if bias is not None:
+        layer.bias = nn.Parameter(bias.detach())
+    return layer

@@ -29,7 +29,6 @@ class StreamingModel(nn.Module, abc.ABC):
 
     Attributes:
         causal: False for networks that look at the future: they can teach, but never run on a real-time target.
-        latent: name of the attribute-free intermediate returned by `forward_with_latent`, for distillation.
     """
 
     Params: ClassVar[type[Config]]
@@ -59,6 +58,10 @@ class StreamingModel(nn.Module, abc.ABC):
     def prepare_for_export(self) -> StreamingModel:
         """A copy in eval mode with every BatchNorm folded; same outputs to float32 rounding."""
         raise NotImplementedError(f"{type(self).__name__} does not say how its norms fold")
+
+    def layer_params(self) -> Config:
+        """`params` with the sizes the layers have now, so that a pruned network can be rebuilt from its class."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which sizes pruning left")
 
     def enhance(self, noisy: Tensor) -> Tensor:
         """Enhances whole signals: float32 `[batch, samples]` in and out, aligned."""

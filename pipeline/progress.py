@@ -1,4 +1,4 @@
-"""How long work reports its progress without printing: the command line hands in a drawer, tests and libraries nothing."""
+"""How long work reports its progress without printing: the command line hands in a drawer, tests and libraries none."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Progress(Protocol):
 
 
 class Silent:
-    """Draws nothing."""
+    """Draws none."""
 
     def start(self, task: str, total: int | None) -> None:
         """Ignores the task."""

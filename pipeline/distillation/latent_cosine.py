@@ -2,9 +2,9 @@
 
     L = 1 - mean_t cos(z_S[t], P z_T[t])
 
-Known: cosine similarity between the latents of teacher and student, so that the student is bound neither to the teacher's
-scale nor to its dimensionality. Reconstructed: P, a linear map without bias that trains with the student and is dropped
-afterwards, used when the widths differ; identity when they agree.
+Known: cosine similarity between the latents of teacher and student, so that the student is bound neither to the
+teacher's scale nor to its dimensionality. Reconstructed: P, a linear map without bias that trains with the student and
+is dropped afterwards, used when the widths differ; identity when they agree.
 """
 
 from __future__ import annotations

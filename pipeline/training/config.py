@@ -60,7 +60,8 @@ class TrainConfig(Config):
         segment_seconds: length of a segment.
         learning_rate: peak of the schedule (AdamW).
         weight_decay: of AdamW.
-        schedule: `cosine` falls from the peak after a linear warm-up; `one_cycle` rises for 30 % of the steps, then falls.
+        schedule: `cosine` falls from the peak after a linear warm-up; `one_cycle` rises for 30 % of
+            the steps, then falls.
         warmup_steps: of the cosine schedule.
         clip: largest gradient norm.
         patience: epochs without a better validation loss before training stops.

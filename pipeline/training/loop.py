@@ -1,7 +1,7 @@
-"""The training loop: task loss and distillation, validation after each epoch, early stop, exact resumption after a kill.
+"""The training loop: task loss and distillation, validation after each epoch, early stop, exact resumption.
 
-Everything random is a function of (seed, step), so a run that is killed and resumed ends with the weights of one that was
-not. The scratch folder holds `last.pt` (tensors only, read with `weights_only`), written atomically after each epoch.
+Everything random is a function of (seed, step), so a run that is killed and resumed ends with the weights of one that
+was not. The scratch folder holds `last.pt` (tensors only, read with `weights_only`), written after each epoch.
 """
 
 from __future__ import annotations

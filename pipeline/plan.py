@@ -1,0 +1,172 @@
+"""What a recipe asks for, as steps with identities: nothing is executed here, and torch is not needed.
+
+teacher ─┬────────────┐                             noisy   the test pairs as they are
+distill ─┴─> prune ─> quantize ─> convert (one step a variant)
+   every row: export of the float streaming file where there is none yet, quality on the test set
+   every target: one profile step over the files of all rows
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from earshot.pipeline.data.base import Data
+from earshot.pipeline.recipe import CHECKPOINTS, Recipe
+from earshot.pipeline.stages.convert import convert, variant_file
+from earshot.pipeline.stages.distill import distill
+from earshot.pipeline.stages.enter import CHECKPOINT, enter_checkpoint, enter_file
+from earshot.pipeline.stages.export import FLOAT_FILE, export
+from earshot.pipeline.stages.profile import profile
+from earshot.pipeline.stages.prune import prune
+from earshot.pipeline.stages.quality import quality
+from earshot.pipeline.stages.quantize import quantize
+from earshot.pipeline.stages.step import Step
+from earshot.pipeline.training.config import TeachingConfig
+
+ENTERED_MODEL = "model.tflite"
+
+
+@dataclass(frozen=True)
+class PlannedRow:
+    """One line of the run's table.
+
+    Attributes:
+        name: as in docs/architecture.md, e.g. `convert:int8`.
+        stage: stage it belongs to.
+        model: makes what is measured; None for `noisy`.
+        device: the step and file that run on targets; None where nothing does.
+        quality: scores it.
+    """
+
+    name: str
+    stage: str
+    model: Step | None
+    device: tuple[Step, str] | None
+    quality: Step
+
+    @property
+    def steps(self) -> Iterator[Step]:
+        """Its steps in the order in which they run."""
+        if self.model is not None:
+            yield self.model
+        if self.device is not None and self.device[0] is not self.model:
+            yield self.device[0]
+        yield self.quality
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows in order, and what is measured over all of them at the end."""
+
+    rows: tuple[PlannedRow, ...]
+    profiles: tuple[Step, ...]
+
+    @property
+    def steps(self) -> Iterator[Step]:
+        """Every step, each after its inputs."""
+        for row in self.rows:
+            yield from row.steps
+        yield from self.profiles
+
+
+def build_plan(recipe: Recipe, data: Data) -> Plan:
+    """The plan of a recipe on its data. Raises DataError, ModelError or ConfigError before anything long starts."""
+    rows = [PlannedRow("noisy", "noisy", None, None, quality("noisy", recipe.metrics, data))]
+    teacher = _teacher(recipe, data)
+    if teacher is not None:
+        rows.append(_checkpoint_row("teacher", "teacher", teacher, recipe, data))
+    current: Step | None = None
+    for stage in recipe.stages:
+        if stage in ("distill", "prune"):
+            current = _trained(stage, recipe, data, current, teacher)
+            rows.append(_checkpoint_row(stage, stage, current, recipe, data))
+        elif stage == "quantize":
+            current = _quantized(recipe, data, current)
+            scored = quality(stage, recipe.metrics, data, model=current, frontend=recipe.frontend)
+            rows.append(PlannedRow(stage, stage, current, None, scored))
+        elif stage == "convert":
+            assert current is not None
+            for variant, step in zip(
+                recipe.convert.variants,
+                convert(stage, recipe.convert, recipe.frontend, data, recipe.seed, plan=current),
+                strict=True,
+            ):
+                rows.append(_device_row(step.title, stage, step, variant_file(recipe.convert, variant), recipe, data))
+        elif recipe.profile.enter is not None:
+            step = enter_file(stage, recipe.profile.enter, ENTERED_MODEL)
+            rows.append(_device_row("entered", stage, step, ENTERED_MODEL, recipe, data))
+    profiles: tuple[Step, ...] = ()
+    if "profile" in recipe.stages:
+        models = {row.name: row.device for row in rows if row.device is not None}
+        profiles = tuple(profile(target, recipe.profile, models=models) for target in recipe.profile.targets)
+    return Plan(tuple(rows), profiles)
+
+
+def _teacher(recipe: Recipe, data: Data) -> Step | None:
+    section = recipe.teacher
+    teaching = [stage for stage in ("distill", "prune") if stage in recipe.stages]
+    if section is None or not teaching:
+        return None
+    if section.checkpoint is not None:
+        return enter_checkpoint("teacher", section.checkpoint, section.network, section.params, recipe.frontend)
+    assert section.train is not None
+    settings = TeachingConfig.model_validate({**section.train.model_dump(), "method": "none"})
+    return distill("teacher", section.network, section.params, recipe.frontend, settings, data, recipe.seed)
+
+
+def _entered_checkpoint(stage: str, recipe: Recipe) -> Step | None:
+    path = recipe.section(stage).enter
+    if path is None:
+        return None
+    student = recipe.student
+    return enter_checkpoint(f"enter {stage}", path, student.network, student.params, recipe.frontend)
+
+
+def _trained(stage: str, recipe: Recipe, data: Data, current: Step | None, teacher: Step | None) -> Step:
+    settings = recipe.distill if stage == "distill" else recipe.prune
+    taught = teacher if settings.method != "none" else None
+    entered = _entered_checkpoint(stage, recipe)
+    if stage == "distill":
+        student = recipe.student
+        return distill(
+            stage,
+            student.network,
+            student.params,
+            recipe.frontend,
+            TeachingConfig.model_validate(_own(recipe.distill, TeachingConfig)),
+            data,
+            recipe.seed,
+            teacher=taught,
+            start=entered,
+        )
+    model = entered or current
+    assert model is not None
+    return prune(stage, recipe.prune, data, recipe.seed, model=model, teacher=taught)
+
+
+def _quantized(recipe: Recipe, data: Data, current: Step | None) -> Step:
+    path = recipe.quantize.enter
+    source = CHECKPOINT
+    if path is not None and path.suffix in CHECKPOINTS:
+        current = _entered_checkpoint("quantize", recipe)
+    elif path is not None:
+        source = f"entered{path.suffix}"
+        current = enter_file("enter quantize", path, source)
+    assert current is not None
+    return quantize("quantize", recipe, data, model=current, source=source)
+
+
+def _checkpoint_row(name: str, stage: str, model: Step, recipe: Recipe, data: Data) -> PlannedRow:
+    exported = export(f"export {name}", model)
+    scored = quality(name, recipe.metrics, data, model=exported, file=FLOAT_FILE)
+    return PlannedRow(name, stage, model, (exported, FLOAT_FILE), scored)
+
+
+def _device_row(name: str, stage: str, step: Step, file: str, recipe: Recipe, data: Data) -> PlannedRow:
+    return PlannedRow(name, stage, step, (step, file), quality(name, recipe.metrics, data, model=step, file=file))
+
+
+def _own(section: TeachingConfig, kind: type[TeachingConfig]) -> dict[str, object]:
+    """The fields of a section that its plain config knows."""
+    return {name: value for name, value in section.model_dump().items() if name in kind.model_fields}

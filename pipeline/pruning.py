@@ -1,0 +1,216 @@
+"""Structured channel pruning by dependency graph: channels that depend on each other go together.
+
+torch-pruning follows the dependencies (Fang et al. 2023, DepGraph); recurrent layers, which it cannot follow, stand
+in its graph as fully connected ones: a hidden unit's importance there is the norm of all its gates' weights, and the
+units that go are then taken out of the gates and of the state. States shrink with their layers, because a network
+reads their shapes off its layers; the result is rebuilt from its class with the sizes that are left, so that it saves
+and loads like any other.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from earshot.core.errors import ModelError, ToolError
+from earshot.models.cost import macs_per_second, parameters
+from earshot.models.layers import Recurrent
+from earshot.models.streaming import StreamingModel
+from earshot.pipeline.progress import Progress
+from earshot.pipeline.training.config import PruneBudget, PruneConfig
+
+_RATIO_STEPS = 20  # `until` chooses among multiples of 1/20
+_FRAMES = 4  # of the sequence that the dependencies are traced on
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What pruning did: the ratio that was applied, and the cost before and after."""
+
+    ratio: float
+    parameters: tuple[int, int]
+    macs_per_second: tuple[int, int]
+    frame_us: float | None = None
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A pruned network, not yet fine-tuned, and what was done to it."""
+
+    model: StreamingModel
+    report: PruneReport
+
+
+def prune_network(model: StreamingModel, config: PruneConfig, work: Path, progress: Progress) -> Pruned:
+    """Prunes by `config.ratio`, or by the smallest ratio with which `config.until` holds.
+
+    Args:
+        model: the dense network; it stays as it is.
+        config: how much, and how channels are ranked.
+        work: scratch for files that are measured.
+        progress: told about every ratio that is tried.
+
+    Raises:
+        ModelError: the network cannot be pruned, or no ratio up to `config.max_ratio` fits the budget.
+    """
+    if config.ratio is not None:
+        pruned = cut(model, config.ratio, config)
+        return Pruned(pruned, _report(model, pruned, config.ratio, None))
+    assert config.until is not None
+    ratios = [step / _RATIO_STEPS for step in range(1, _RATIO_STEPS) if step / _RATIO_STEPS <= config.max_ratio + 1e-9]
+    progress.start("prune until the budget holds", None)
+    timed: dict[float, float] = {}
+
+    def fits(ratio: float) -> bool:
+        candidate = cut(model, ratio, config)
+        holds = _fits(candidate, config.until, work, timed, ratio)
+        progress.advance(1, f"ratio {ratio:.2f}: {parameters(candidate)} parameters")
+        return holds
+
+    ratio = _smallest(ratios, fits)
+    progress.finish()
+    if ratio is None:
+        smallest = cut(model, ratios[-1], config)
+        raise ModelError(
+            f"pruning {ratios[-1]:.0%} of the channels does not reach the budget {config.until.model_dump()}: "
+            f"{parameters(smallest)} parameters and {macs_per_second(smallest)} MAC/s are left",
+            "raise the budget or prune.max_ratio, or start from a smaller student",
+        )
+    pruned = cut(model, ratio, config)
+    return Pruned(pruned, _report(model, pruned, ratio, timed.get(ratio)))
+
+
+def cut(model: StreamingModel, ratio: float, config: PruneConfig) -> StreamingModel:
+    """A copy with `ratio` of its channels removed, rebuilt from its class. Raises ModelError when it cannot be."""
+    import torch_pruning
+
+    draft = copy.deepcopy(model).eval().requires_grad_(True)
+    stand_ins = _stand_ins(draft)
+    importance = (
+        torch_pruning.importance.GroupMagnitudeImportance(p=2)
+        if config.importance == "magnitude"
+        else torch_pruning.importance.RandomImportance()
+    )
+    example = torch.rand(1, 1, _FRAMES, model.frontend.bins)
+    try:
+        pruner = torch_pruning.pruner.BasePruner(
+            draft, example, importance=importance, pruning_ratio=ratio, round_to=config.round_to
+        )
+        for group in pruner.step(interactive=True):
+            for dependency, indices in group:
+                for stand_in in stand_ins:
+                    stand_in.note(dependency, indices)
+            group.prune()
+        for stand_in in stand_ins:
+            stand_in.restore(draft)
+        rebuilt = type(model)(model.frontend, draft.layer_params())
+    except (RuntimeError, ValueError, KeyError, AssertionError, NotImplementedError) as error:
+        raise ModelError(f"{type(model).__name__} cannot be pruned by {ratio}: {error}", "skip prune") from error
+    rebuilt.load_state_dict(draft.state_dict())
+    return rebuilt.eval()
+
+
+class _StandIn:
+    """A fully connected layer in the place of a recurrent one while dependencies are traced."""
+
+    def __init__(self, name: str, recurrent: Recurrent) -> None:
+        self.name = name
+        self.recurrent = recurrent
+        gru = recurrent.gru
+        self.layer = nn.Linear(gru.input_size, gru.hidden_size)
+        by_gate = gru.weight_ih_l0.detach().reshape(3, gru.hidden_size, gru.input_size)
+        loops = gru.weight_hh_l0.detach().reshape(3, gru.hidden_size, gru.hidden_size)
+        own = by_gate.square().sum(0)
+        # The norm of a unit's row is then the norm of all weights that lead into it.
+        extra = loops.square().sum((0, 2)) / gru.input_size
+        self.layer.weight.data = (own + extra[:, None]).sqrt()
+        self.inputs = torch.arange(gru.input_size)
+        self.hidden = torch.arange(gru.hidden_size)
+
+    def note(self, dependency: object, indices: list[int]) -> None:
+        """Remembers what torch-pruning takes out of the stand-in."""
+        if dependency.target.module is not self.layer:  # type: ignore[attr-defined]
+            return
+        if "out" in dependency.handler.__name__:  # type: ignore[attr-defined]
+            self.hidden = _without(self.hidden, indices)
+        else:
+            self.inputs = _without(self.inputs, indices)
+
+    def restore(self, draft: nn.Module) -> None:
+        """Puts a recurrent layer with the units that are left in the stand-in's place."""
+        old = self.recurrent.gru
+        small = Recurrent(len(self.inputs), len(self.hidden))
+        rows = torch.cat([self.hidden + gate * old.hidden_size for gate in range(3)])
+        with torch.no_grad():
+            small.gru.weight_ih_l0.copy_(old.weight_ih_l0[rows][:, self.inputs])
+            small.gru.weight_hh_l0.copy_(old.weight_hh_l0[rows][:, self.hidden])
+            small.gru.bias_ih_l0.copy_(old.bias_ih_l0[rows])
+            small.gru.bias_hh_l0.copy_(old.bias_hh_l0[rows])
+        draft.set_submodule(self.name, small)
+
+
+def _stand_ins(draft: nn.Module) -> list[_StandIn]:
+    found = [_StandIn(name, part) for name, part in draft.named_modules() if isinstance(part, Recurrent)]
+    for stand_in in found:
+        draft.set_submodule(stand_in.name, stand_in.layer)
+    return found
+
+
+def _without(kept: torch.Tensor, indices: list[int]) -> torch.Tensor:
+    """Indices count among what is still there."""
+    mask = torch.ones(len(kept), dtype=torch.bool)
+    mask[indices] = False
+    return kept[mask]
+
+
+def _smallest(ratios: list[float], fits: Callable[[float], bool]) -> float | None:
+    """The first ratio that fits, by bisection: more pruning never costs more."""
+    low, high = 0, len(ratios)
+    while low < high:
+        middle = (low + high) // 2
+        if fits(ratios[middle]):
+            high = middle
+        else:
+            low = middle + 1
+    return ratios[low] if low < len(ratios) else None
+
+
+def _fits(model: StreamingModel, budget: PruneBudget, work: Path, timed: dict[float, float], ratio: float) -> bool:
+    if budget.parameters is not None and parameters(model) > budget.parameters:
+        return False
+    if budget.macs_per_second is not None and macs_per_second(model) > budget.macs_per_second:
+        return False
+    if budget.frame_us is None:
+        return True
+    timed[ratio] = measured_frame_us(model, budget.target, work)
+    return timed[ratio] <= budget.frame_us
+
+
+def measured_frame_us(model: StreamingModel, target: str, work: Path) -> float:
+    """Median time of one frame of the model's float32 file on a target. Raises DeviceError, ToolError."""
+    from earshot.pipeline.progress import Silent
+    from earshot.quantize.export import export_float
+    from earshot.targets.base import ProfileConfig
+    from earshot.targets.registry import open_target
+
+    path = work / "candidate.tflite"
+    export_float(model, path)
+    result = open_target(target).profile({"candidate": path}, ProfileConfig(repeats=3), Silent())[0]
+    found = next(one for one in result.measurements if one.metric == "frame_p50_us")
+    if found.value is None:
+        raise ToolError(f"target {target} could not time the pruned network: {found.reason}")
+    return found.value
+
+
+def _report(dense: StreamingModel, pruned: StreamingModel, ratio: float, frame_us: float | None) -> PruneReport:
+    return PruneReport(
+        ratio,
+        (parameters(dense), parameters(pruned)),
+        (macs_per_second(dense), macs_per_second(pruned)),
+        frame_us,
+    )

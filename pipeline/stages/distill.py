@@ -1,0 +1,80 @@
+"""distill: trains a network, alone (a teacher, or a student without one) or with a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from earshot.core.files import write_json
+from earshot.core.measurement import Measurement
+from earshot.models.frontend import Frontend
+from earshot.pipeline.data.base import Data
+from earshot.pipeline.progress import Progress
+from earshot.pipeline.stages.enter import CHECKPOINT
+from earshot.pipeline.stages.step import Inputs, Step
+from earshot.pipeline.training.config import TeachingConfig
+
+VERSION = 1
+CURVES = "curves.json"
+
+
+def distill(
+    title: str,
+    network: str,
+    params: Mapping[str, Any],
+    frontend: Frontend,
+    settings: TeachingConfig,
+    data: Data,
+    seed: int,
+    *,
+    teacher: Step | None = None,
+    start: Step | None = None,
+) -> Step:
+    """A training step.
+
+    Args:
+        title: `teacher` or `distill`.
+        network: registered name or `package.module:Name`.
+        params: its sizes.
+        frontend: rate, window, hop.
+        settings: how to train, and with which method.
+        data: training and validation material.
+        seed: of weights, batches and augmentation.
+        teacher: makes the teacher's checkpoint.
+        start: makes the checkpoint that training starts from; default: fresh weights.
+    """
+
+    def produce(inputs: Inputs, out: Path, work: Path, progress: Progress) -> list[Measurement]:
+        import torch
+
+        from earshot.models import checkpoint
+        from earshot.models.cost import cost
+        from earshot.models.registry import build
+        from earshot.pipeline.training.loop import train
+
+        torch.manual_seed(seed)
+        if "start" in inputs:
+            model = checkpoint.load(inputs["start"].file(CHECKPOINT))
+        else:
+            model = build(network, frontend, params, f"{title}.params")
+        taught = checkpoint.load(inputs["teacher"].file(CHECKPOINT)) if "teacher" in inputs else None
+        sampler = data.sampler(seed, settings.segment_seconds)
+        trained = train(model, settings, sampler, data.validation, seed, work, progress, taught)
+        checkpoint.save(trained.model, network, out / CHECKPOINT)
+        write_json(out / CURVES, [asdict(curve) for curve in trained.curves])
+        return cost(trained.model)
+
+    # The logger changes nothing in the weights, and the launcher's thread count should not either.
+    decisive = settings.model_dump(mode="json", exclude={"log": True, "launcher": {"threads"}})
+    config = {
+        "network": network,
+        "params": dict(params),
+        "frontend": frontend.model_dump(mode="json"),
+        "settings": decisive,
+        "seed": seed,
+    }
+    steps = {role: step for role, step in (("teacher", teacher), ("start", start)) if step is not None}
+    outside = {"train": data.digest("train"), "validation": data.digest("validation")}
+    return Step(title, "distill", VERSION, config, steps, outside, seed, produce)
