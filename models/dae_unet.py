@@ -92,7 +92,7 @@ class DaeUnet(StreamingModel):
         self.to_latent = nn.Linear(params.hidden, params.latent)
         self.expand = Expand(params.latent, params.channels[-1], self.bins[-1])
         self.up = nn.ModuleList(
-            Upsample(inputs, width, stride, final=index == len(params.channels) - 1)
+            Upsample(inputs, width, stride, norm=index < len(params.channels) - 1)
             for index, (inputs, width, stride) in enumerate(
                 zip(reversed(params.channels), outputs, reversed(params.strides), strict=True)
             )

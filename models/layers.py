@@ -98,21 +98,20 @@ class InvertedBottleneck(nn.Module):
 class Upsample(nn.Module):
     """Raises the frequency resolution by a transposed convolution: `bins -> stride (bins - 1) + 1`.
 
-    Padding is 0 and the borders are cropped, because kernel 3 with padding 1 is converted wrongly to TFLite. The last
-    stage (`final`) has neither norm nor activation: its output is the mask before the sigmoid.
+    Padding is 0 and the borders are cropped, because kernel 3 with padding 1 is converted wrongly to TFLite. There is
+    no activation: an inverted bottleneck follows, and a ReLU behind a transposed convolution is an operator of its own,
+    which int8 delegates leave to plain kernels.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, *, final: bool = False) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, *, norm: bool = True) -> None:
         super().__init__()
         self.crop = stride // 2
-        self.conv = nn.ConvTranspose2d(inputs, outputs, (1, stride + 1), stride=(1, stride), bias=final)
-        self.norm: nn.Module = nn.Identity() if final else nn.BatchNorm2d(outputs)
-        self.activation: nn.Module = nn.Identity() if final else nn.ReLU()
+        self.conv = nn.ConvTranspose2d(inputs, outputs, (1, stride + 1), stride=(1, stride), bias=not norm)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs) if norm else nn.Identity()
 
     def forward(self, sequence: Tensor) -> Tensor:
         """Whole sequences or one frame: no look-back."""
-        # The activation comes before the crop, so that converters fuse it into the convolution.
-        return self.activation(self.norm(self.conv(sequence)))[..., self.crop : -self.crop]
+        return self.norm(self.conv(sequence)[..., self.crop : -self.crop])
 
     def fold(self) -> None:
         """Folds the BatchNorm into the convolution, in eval mode."""
@@ -185,13 +184,14 @@ class Recurrent(nn.Module):
         r = σ(W_ir x + b_ir + W_hr h + b_hr)        z = σ(W_iz x + b_iz + W_hz h + b_hz)
         n = tanh(W_in x + b_in + r (W_hn h + b_hn))   h' = n + z (h - n)
 
-    Training runs the fused `nn.GRU`; one step runs the same weights as two fully connected layers, which convert to
-    integer TFLite operators.
+    Training runs the fused `nn.GRU`; one step runs the same weights as six fully connected layers, two for each gate:
+    they need no slices, and in integer form every gate has a scale of its own.
     """
 
     def __init__(self, inputs: int, hidden: int) -> None:
         super().__init__()
         self.gru = nn.GRU(inputs, hidden, batch_first=True)
+        self.folded: nn.ModuleList | None = None
 
     @property
     def hidden(self) -> int:
@@ -208,13 +208,23 @@ class Recurrent(nn.Module):
 
     def step(self, frame: Tensor, state: Tensor) -> Tensor:
         """One frame, `[batch, inputs]` and `[batch, hidden]` -> the next state, which is also the output."""
-        from_input = functional.linear(frame, self.gru.weight_ih_l0, self.gru.bias_ih_l0)
-        from_state = functional.linear(state, self.gru.weight_hh_l0, self.gru.bias_hh_l0)
-        width = self.hidden
-        reset = torch.sigmoid(from_input[:, :width] + from_state[:, :width])
-        update = torch.sigmoid(from_input[:, width : 2 * width] + from_state[:, width : 2 * width])
-        new = torch.tanh(from_input[:, 2 * width :] + reset * from_state[:, 2 * width :])
+        layers = self.folded if self.folded is not None else self.gates()
+        reset_in, update_in, new_in, reset_state, update_state, new_state = layers
+        reset = torch.sigmoid(reset_in(frame) + reset_state(state))
+        update = torch.sigmoid(update_in(frame) + update_state(state))
+        new = torch.tanh(new_in(frame) + reset * new_state(state))
         return new + update * (state - new)
+
+    def fold(self) -> None:
+        """Keeps the weights gate by gate."""
+        self.folded = self.gates()
+
+    def gates(self) -> nn.ModuleList:
+        """Fully connected layers from the input to reset, update and new, then from the state to the same."""
+        gru = self.gru
+        weights = (*gru.weight_ih_l0.chunk(3), *gru.weight_hh_l0.chunk(3))
+        biases = (*gru.bias_ih_l0.chunk(3), *gru.bias_hh_l0.chunk(3))
+        return nn.ModuleList(_linear(weight, bias) for weight, bias in zip(weights, biases, strict=True))
 
 
 def fold(module: nn.Module) -> None:
@@ -222,15 +232,15 @@ def fold(module: nn.Module) -> None:
 
     The module must be in eval mode.
     """
-    for part in module.modules():
-        if isinstance(part, CausalConv | Upsample | Squeeze | Expand):
+    for part in list(module.modules()):
+        if isinstance(part, CausalConv | Upsample | Squeeze | Expand | Recurrent):
             part.fold()
 
 
 def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A fully connected layer around existing weights."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
-    layer.weight = nn.Parameter(weight.detach())
+    layer.weight = nn.Parameter(weight.detach().contiguous())
     if bias is not None:
-        layer.bias = nn.Parameter(bias.detach())
+        layer.bias = nn.Parameter(bias.detach().contiguous())
     return layer
