@@ -32,14 +32,14 @@ def run(
     again. Exit code 0: all budgets kept; 1: one is missed; 2: the request is wrong; 3: the machine failed.
     """
     from earshot.ci.run_file import read_run
-    from earshot.pipeline import runner
     from earshot.pipeline.cli.bars import drawer
     from earshot.pipeline.recipe import load_recipe
+    from earshot.pipeline.runner import run as run_recipe
 
     resolved = load_recipe(recipe, overrides, data)
     store = open_store(store_root)
     with store.lock(wait), drawer(quiet) as progress:
-        path = runner.run(resolved, store, progress)
+        path = run_recipe(resolved, store, progress)
     finished = read_run(path)
     code = present(finished, finished.verdicts, reports)
     click.echo(f"run: {path}", err=True)
@@ -51,11 +51,11 @@ def run(
 @store_option
 def plan(recipe: str, overrides: tuple[str, ...], data: Path | None, store_root: Path) -> None:
     """Show what `run` would do, without doing it."""
-    from earshot.pipeline import runner
     from earshot.pipeline.cli.tables import show
     from earshot.pipeline.recipe import load_recipe
+    from earshot.pipeline.runner import plan as plan_steps
 
-    steps = runner.plan(load_recipe(recipe, overrides, data), open_store(store_root))
+    steps = plan_steps(load_recipe(recipe, overrides, data), open_store(store_root))
     show(("stage", "state", "artifact", "why"), [(step.stage, step.state, step.artifact, step.why) for step in steps])
 
 
