@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
 
 
 class Progress(Protocol):
@@ -29,3 +35,42 @@ class Silent:
 
     def finish(self, note: str = "") -> None:
         """Ignores the end."""
+
+
+class Queued:
+    """Sends progress through a queue to the process that draws it."""
+
+    def __init__(self, queue: SimpleQueue[tuple[str, tuple[Any, ...]] | None]) -> None:
+        self._queue = queue
+
+    def start(self, task: str, total: int | None) -> None:
+        """Sends the task."""
+        self._queue.put(("start", (task, total)))
+
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        """Sends the steps."""
+        self._queue.put(("advance", (steps, note)))
+
+    def finish(self, note: str = "") -> None:
+        """Sends the end."""
+        self._queue.put(("finish", (note,)))
+
+
+@contextmanager
+def from_processes(progress: Progress) -> Iterator[Queued]:
+    """A progress that child processes can be given; what they report is drawn here, by `progress`."""
+    import multiprocessing
+
+    queue: SimpleQueue[tuple[str, tuple[Any, ...]] | None] = multiprocessing.get_context("spawn").SimpleQueue()
+
+    def draw() -> None:
+        while (message := queue.get()) is not None:
+            getattr(progress, message[0])(*message[1])
+
+    drawing = threading.Thread(target=draw, name="progress", daemon=True)
+    drawing.start()
+    try:
+        yield Queued(queue)
+    finally:
+        queue.put(None)
+        drawing.join(timeout=5)

@@ -51,6 +51,10 @@ class PcmCache:
         self._kept: OrderedDict[Hashable, Pcm] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[PcmCache], tuple[int]]:
+        """A process that is handed a sampler begins with an empty cache."""
+        return PcmCache, (self._limit,)
+
     def get(self, key: Hashable, load: Callable[[], Pcm]) -> Pcm:
         """The sound under `key`, loaded when it is not there."""
         with self._lock:

@@ -10,7 +10,7 @@ import copy
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from earshot.models.streaming import StreamingModel
 from earshot.pipeline.data.base import EvalPair, TrainSampler
 from earshot.pipeline.distillation.base import DistillationMethod, View
 from earshot.pipeline.distillation.registry import method as method_named
-from earshot.pipeline.progress import Progress
+from earshot.pipeline.progress import Progress, Silent, from_processes
 from earshot.pipeline.training.config import LossConfig, TeachingConfig
 from earshot.pipeline.training.curves import Curve, open_log
 from earshot.pipeline.training.losses import task_loss
@@ -72,16 +72,19 @@ def train(
             "train the teacher with the recipe's frontend",
         )
     launcher = config.launcher
-    torch.set_num_threads(launcher.threads or os.cpu_count() or 1)
-    # Gradients of a quiet mask fall below the smallest normal float, where a CPU is a hundred times slower.
-    torch.set_flush_denormal(True)
     fabric = Fabric(
         accelerator=launcher.accelerator,
         devices=launcher.devices,
         precision=launcher.precision,  # type: ignore[arg-type]
         strategy="auto" if launcher.devices == 1 else "ddp_spawn",
     )
-    return fabric.launch(_train, model, config, sampler, validation, seed, work, progress, teacher)
+    if launcher.devices == 1:
+        weights, curves = fabric.launch(_train, model, config, sampler, validation, seed, work, progress, teacher)
+    else:
+        with from_processes(progress) as queued:
+            weights, curves = fabric.launch(_train, model, config, sampler, validation, seed, work, queued, teacher)
+    model.load_state_dict(weights)
+    return Trained(model.cpu().eval(), tuple(Curve(**curve) for curve in curves))
 
 
 class _Learner(nn.Module):
@@ -114,8 +117,13 @@ def _train(
     work: Path,
     progress: Progress,
     teacher: StreamingModel | None,
-) -> Trained:
+) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
     fabric.seed_everything(seed, verbose=False)
+    torch.set_num_threads(config.launcher.threads or max(1, (os.cpu_count() or 1) // fabric.world_size))
+    # Gradients of a quiet mask fall below the smallest normal float, where a CPU is a hundred times slower.
+    torch.set_flush_denormal(True)
+    if not fabric.is_global_zero:
+        progress = Silent()
     kind = method_named(config.method)
     if kind.needs_teacher and teacher is None:
         raise ModelError(f"distillation method '{config.method}' needs a teacher", "name one, or use method: none")
@@ -145,9 +153,9 @@ def _train(
         fabric.barrier()
     if state.best_weights is None:
         raise ToolError("training never reached a finite validation loss", "lower learning_rate, or check the data")
-    model.load_state_dict(state.best_weights)
     progress.finish(f"validation loss {min(curve.validation_loss for curve in state.curves):.4f}")
-    return Trained(model.cpu().eval(), state.curves)
+    # Plain data: Fabric moves the result between processes.
+    return {name: value.cpu() for name, value in state.best_weights.items()}, [asdict(curve) for curve in state.curves]
 
 
 def _epoch(
