@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,6 @@ def quantize_tensorflow(
         UsageError: TensorFlow is not installed.
         ToolError: its converter failed.
     """
-    converted = out / "source.tflite"
     try:
         import tensorflow as tf
     except ImportError as error:
@@ -98,9 +98,10 @@ def quantize_tensorflow(
         ).convert()
     except Exception as error:
         raise ToolError(f"{path}: TensorFlow could not convert it ({str(error)[:200]})") from error
-    out.mkdir(parents=True, exist_ok=True)
-    converted.write_bytes(content)
-    return quantize_tflite(converted, features, out, config, entry=entry, advance=advance)
+    with tempfile.TemporaryDirectory() as folder:
+        converted = Path(folder) / f"{path.name}.tflite"
+        converted.write_bytes(content)
+        return quantize_tflite(converted, features, out, config, entry=entry, advance=advance)
 
 
 def _names(graph: Graph, entry: EntryConfig) -> tuple[dict[str, str], dict[str, str]]:

@@ -30,7 +30,7 @@ def export_float(model: StreamingModel, path: Path, network: str | None = None) 
     description = StreamDescription(
         frontend=model.frontend,
         network=network or f"{kind.__module__}:{kind.__qualname__}",
-        params=model.params.model_dump(mode="json"),
+        params=_sizes(model),
         causal=model.causal,
         precision="float32",
     )
@@ -88,6 +88,14 @@ def _one_step(model: StreamingModel, names: tuple[str, ...]) -> Any:
             return mask, *(following[name] for name in names)
 
     return OneStep()
+
+
+def _sizes(model: StreamingModel) -> dict[str, Any]:
+    """The sizes the layers have now, where the network can say: pruning leaves others than it was built with."""
+    try:
+        return model.layer_params().model_dump(mode="json")
+    except NotImplementedError:
+        return model.params.model_dump(mode="json")
 
 
 def _first_line(error: Exception) -> str:

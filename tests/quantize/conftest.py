@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from earshot.core.config import Config
 from earshot.models.frontend import Frontend
-from earshot.models.layers import CausalConv, Upsample, fold_norms
 from earshot.models.streaming import State, StreamingModel
 from earshot.quantize.calibration import calibrate
 from earshot.quantize.export import export_float
@@ -33,48 +32,51 @@ class Params(Config):
 
 
 class LookbackNet(StreamingModel):
-    """The look-back is on the frame itself (state = input), and the recurrent state is a tanh's output."""
+    """Looks back on the frame itself (state = input) and on what it computes on; its memory is a tanh's output."""
 
     Params = Params
 
     def __init__(self, frontend: Frontend, params: Params) -> None:
         super().__init__(frontend, params)
         self.bins = (frontend.bins - 1) // 2 + 1
-        self.down = CausalConv(1, params.channels, 2, 3, stride=2)
+        self.down = nn.Conv2d(1, params.channels, (2, 3), stride=(1, 2), padding=(0, 1))
+        self.deep = nn.Conv2d(params.channels, params.channels, (2, 3), padding=(0, 1), groups=params.channels)
         self.into = nn.Linear(params.channels * self.bins, params.hidden)
         self.again = nn.Linear(params.hidden, params.hidden)
         self.back = nn.Linear(params.hidden, params.channels * self.bins)
         wide = params.channels
-        self.up: nn.Module = (
-            nn.ConvTranspose2d(wide, wide, (1, 3), (1, 2), (0, 1))
-            if params.faulty_upsampling
-            else Upsample(wide, wide, 2)
-        )
+        padding = (0, 1) if params.faulty_upsampling else (0, 0)
+        self.up = nn.ConvTranspose2d(wide, wide, (1, 3), (1, 2), padding)
         self.mask = nn.Conv2d(wide, 1, 1)
 
     def initial_state(self, batch: int = 1) -> State:
-        return {"seen": self.down.cache(batch, self.frontend.bins), "memory": torch.zeros(batch, self.params.hidden)}
+        return {
+            "seen": torch.zeros(batch, 1, 1, self.frontend.bins),
+            "held": torch.zeros(batch, self.params.channels, 1, self.bins),
+            "memory": torch.zeros(batch, self.params.hidden),
+        }
 
     def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:
-        low, seen = self.down.step(frame, state["seen"])
+        held = torch.relu(self.down(torch.cat([state["seen"], frame], 2)))
+        low = held + self.deep(torch.cat([state["held"], held], 2))
         if self.params.leaky:
             low = functional.leaky_relu(low - 0.5, 0.1)
         memory = torch.tanh(self.into(low.flatten(1)) + self.again(state["memory"]))
         high = self.up(low + torch.relu(self.back(memory)).reshape(low.shape))
-        return torch.sigmoid(self.mask(high)), {"seen": seen, "memory": memory}
+        if not self.params.faulty_upsampling:
+            high = torch.relu(high[..., 1:-1])
+        return torch.sigmoid(self.mask(high)), {"seen": frame, "held": held, "memory": memory}
 
     def forward_with_latent(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
         mask = self.stream(sequence)
         return mask, mask[:, 0]
 
     def prepare_for_export(self) -> LookbackNet:
-        folded = copy.deepcopy(self).eval()
-        fold_norms(folded)
-        return folded
+        return copy.deepcopy(self).eval()
 
 
 class GatedNet(StreamingModel):
-    """Gates, maxima, means: operators other networks may bring; the state `older` leaves as `level` came in."""
+    """Gates, maxima, means: what other networks may bring; `older` leaves as `level` came in."""
 
     Params = Params
 
@@ -108,13 +110,9 @@ class GatedNet(StreamingModel):
 
 
 def settled(kind: type[StreamingModel], seed: int, **params: object) -> StreamingModel:
-    """A random network whose norms have seen data and whose mask is alive."""
+    """A random network."""
     torch.manual_seed(seed)
     model = kind(FRONTEND, kind.Params(**params))
-    for part in model.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            nn.init.uniform_(part.running_mean, -0.2, 0.2)
-            nn.init.uniform_(part.running_var, 0.5, 2)
     # A mask that moves over its whole range, so that an error anywhere shows in it.
     with torch.no_grad():
         model.mask.weight.mul_(12)

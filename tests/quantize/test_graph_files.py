@@ -79,6 +79,7 @@ def test_the_description_says_what_the_architecture_page_says(lookback):
     assert (sidecar["input"], sidecar["output"], sidecar["precision"]) == ("frame", "mask", "float32")
     assert sidecar["states"] == [
         {"name": "seen", "input": "state_seen", "output": "state_seen", "shape": [1, 1, 33, 1], "dtype": "float32"},
+        {"name": "held", "input": "state_held", "output": "state_held", "shape": [1, 1, 17, 4], "dtype": "float32"},
         {"name": "memory", "input": "state_memory", "output": "state_memory", "shape": [1, 6], "dtype": "float32"},
     ]
     assert read_description(lookback.path).to_json() == sidecar

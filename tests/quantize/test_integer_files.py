@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from earshot.core.errors import ModelError
 from earshot.quantize import integer
 from earshot.quantize.calibration import Range
-from earshot.quantize.graph import load_flatbuffer, operator_name, read_graph
+from earshot.quantize.graph import load_flatbuffer, read_graph
 from earshot.quantize.integer import INTEGER_PRECISIONS, quantize_graph
 from earshot.quantize.metadata import MASK
 from earshot.quantize.precision import float_operators, precision_report
@@ -32,9 +33,9 @@ def apart(network) -> RangePlan:
     return RangePlan({**network.measured, **further}, ())
 
 
-def test_untied_states_would_not(gated):
+def test_untied_states_would_not(lookback):
     """Negative control for the test above: without tying, scales differ and QUANTIZE operators appear."""
-    untied = read_graph(quantize_graph(gated.path, apart(gated), "int8"))
+    untied = read_graph(quantize_graph(lookback.path, apart(lookback), "int8"))
     assert not states_keep_their_scale(untied)
     assert any(operator.name == "QUANTIZE" for operator in untied.operators)
 
@@ -71,27 +72,28 @@ def stale_outputs(graph, content: bytes) -> list[str]:
     return [name for name, index in graph.outputs.items() if index not in given]
 
 
-def test_the_signature_names_the_tensors_the_graph_gives_out(gated, monkeypatch):
+def test_the_signature_names_the_tensors_the_graph_gives_out(lookback, monkeypatch):
     """Untied states make the quantizer add QUANTIZE before outputs; without the repair its signature goes stale."""
-    repaired = quantize_graph(gated.path, apart(gated), "int8")
+    repaired = quantize_graph(lookback.path, apart(lookback), "int8")
     assert stale_outputs(read_graph(repaired), repaired) == []
     monkeypatch.setattr(integer, "repair", lambda before, after: after)
-    raw = quantize_graph(gated.path, apart(gated), "int8")
+    raw = quantize_graph(lookback.path, apart(lookback), "int8")
     assert stale_outputs(read_graph(raw), raw) != []
 
 
-def test_int16_additions_prepare_with_scales_at_powers_of_two(gated, monkeypatch):
-    """All ranges ±32767/4096 give every scale 1/4096, where the old kernels refuse or shift wrongly."""
-    same = RangePlan(dict.fromkeys(gated.plan.ranges, Range(-32767 / 4096, 32767 / 4096)), gated.plan.groups)
-    content = quantize_graph(gated.path, same, "int16x8")
-    model = load_flatbuffer(content)
-    flags = [
-        operator.builtinOptions.potScaleInt16
-        for operator in model.subgraphs[0].operators
-        if operator_name(model, operator) in ("ADD", "SUB")
-    ]
-    assert flags and not any(flags)
-    StreamRunner(read_graph(content), content, observe=True).step(np.ones((1, 1, 33, 1), np.float32))
+def test_int16_subtractions_prepare_with_scales_at_powers_of_two(gated, monkeypatch):
+    """1/4096 - 1/8192 -> 1/8192: the kernel's old path wants shifts it does not get; the repair avoids it."""
+    subtraction = [operator for operator in gated.graph.operators if operator.name == "SUB"][-1]
+    inputs = [index for index in subtraction.inputs if gated.graph.is_activation(index)]
+    scales = zip((*inputs, *subtraction.outputs), (4096, 8192, 8192), strict=True)
+    powers = {index: Range(-32767 / inverse, 32767 / inverse) for index, inverse in scales}
+    plan = RangePlan({**gated.plan.ranges, **powers}, ())
+    repaired = quantize_graph(gated.path, plan, "int16x8")
+    StreamRunner(read_graph(repaired), repaired, observe=True).step(np.ones((1, 1, 33, 1), np.float32))
+    monkeypatch.setattr(integer, "repair", lambda before, after: after)
+    raw = quantize_graph(gated.path, plan, "int16x8")
+    with pytest.raises(ModelError, match=r"SUB.*failed to prepare"):
+        StreamRunner(read_graph(raw), raw, observe=True)
 
 
 @pytest.mark.parametrize("precision", INTEGER_PRECISIONS)
