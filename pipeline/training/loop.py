@@ -11,9 +11,11 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -78,12 +80,23 @@ def train(
         precision=launcher.precision,  # type: ignore[arg-type]
         strategy="auto" if launcher.devices == 1 else "ddp_spawn",
     )
+    # Bound, not passed: Fabric looks into arguments for modules and refuses frozen dataclasses.
+    job = partial(
+        _train,
+        model=model,
+        config=config,
+        sampler=sampler,
+        validation=validation,
+        seed=seed,
+        work=work,
+        teacher=teacher,
+    )
     if launcher.devices == 1:
-        weights, curves = fabric.launch(_train, model, config, sampler, validation, seed, work, progress, teacher)
+        weights, curves = fabric.launch(partial(job, progress=progress))
     else:
         with from_processes(progress) as queued:
-            weights, curves = fabric.launch(_train, model, config, sampler, validation, seed, work, queued, teacher)
-    model.load_state_dict(weights)
+            weights, curves = fabric.launch(partial(job, progress=queued))
+    model.load_state_dict(safetensors.torch.load(weights))
     return Trained(model.cpu().eval(), tuple(Curve(**curve) for curve in curves))
 
 
@@ -117,7 +130,7 @@ def _train(
     work: Path,
     progress: Progress,
     teacher: StreamingModel | None,
-) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+) -> tuple[bytes, list[dict[str, Any]]]:
     fabric.seed_everything(seed, verbose=False)
     torch.set_num_threads(config.launcher.threads or max(1, (os.cpu_count() or 1) // fabric.world_size))
     # Gradients of a quiet mask fall below the smallest normal float, where a CPU is a hundred times slower.
@@ -154,8 +167,8 @@ def _train(
     if state.best_weights is None:
         raise ToolError("training never reached a finite validation loss", "lower learning_rate, or check the data")
     progress.finish(f"validation loss {min(curve.validation_loss for curve in state.curves):.4f}")
-    # Plain data: Fabric moves the result between processes.
-    return {name: value.cpu() for name, value in state.best_weights.items()}, [asdict(curve) for curve in state.curves]
+    # Bytes and plain data: tensors would be shared memory of a process that ends here.
+    return safetensors.torch.save(state.best_weights), [asdict(curve) for curve in state.curves]
 
 
 def _epoch(
