@@ -64,6 +64,8 @@ def describe(path: Path) -> Description | None:
         data = json.loads(metadata)
         if data["schema"] != SCHEMA:
             raise ModelError(f"{path}: checkpoint of schema {data['schema']!r}, expected {SCHEMA!r}")
+        if not isinstance(data["network"], str):
+            raise TypeError("network is not a name")
         return Description(data["network"], dict(data["params"]), parse(Frontend, data["frontend"], str(path)))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(f"{path}: the checkpoint's description is damaged ({error})") from error
@@ -132,7 +134,7 @@ def _header(path: Path) -> dict[str, Any]:
         header = json.loads(text)
     except ValueError as error:
         raise ModelError(f"{path}: truncated or damaged safetensors file", "copy it again") from error
-    if not isinstance(header, dict):
+    if not isinstance(header, dict) or not isinstance(header.get("__metadata__", {}), dict):
         raise ModelError(f"{path}: damaged safetensors header", "copy it again")
     return header
 
@@ -154,13 +156,15 @@ def _pickled_tensors(path: Path) -> dict[str, Tensor]:
 
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise ModelError(f"{path}: no such file", "check the path") from error
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror})", "check the path") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         raise ModelError(
             f"{path}: holds more than tensors, or is damaged; it was not executed",
             "save it with safetensors.torch.save_file(model.state_dict(), ...)",
         ) from error
-    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
+    if not isinstance(weights, dict) or not all(
+        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in weights.items()
+    ):
         raise ModelError(f"{path}: expected a state_dict of tensors", "save model.state_dict() alone")
     return weights
