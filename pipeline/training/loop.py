@@ -156,7 +156,7 @@ def _train(
             break
         train_loss = _epoch(fabric, wrapped, optimiser, config, sampler, epoch, teacher, progress)
         score = _validate(model, config.loss, references, fabric.device)
-        best = score < min((curve.validation_loss for curve in state.curves), default=math.inf)
+        best = score < min((curve.validation_loss for curve in state.curves if curve.best), default=math.inf)
         curve = Curve(epoch, train_loss, score, best)
         weights = copy.deepcopy(model.state_dict()) if best else state.best_weights
         state = Snapshot((*state.curves, curve), weights)
@@ -166,7 +166,7 @@ def _train(
         fabric.barrier()
     if state.best_weights is None:
         raise ToolError("training never reached a finite validation loss", "lower learning_rate, or check the data")
-    progress.finish(f"validation loss {min(curve.validation_loss for curve in state.curves):.4f}")
+    progress.finish(f"validation loss {min(curve.validation_loss for curve in state.curves if curve.best):.4f}")
     # Bytes and plain data: tensors would be shared memory of a process that ends here.
     return safetensors.torch.save(state.best_weights), [asdict(curve) for curve in state.curves]
 

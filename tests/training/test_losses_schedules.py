@@ -1,0 +1,121 @@
+"""Task loss and schedules against plain numpy and numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from earshot.core.config import parse
+from earshot.core.errors import ConfigError
+from earshot.models.frontend import Frontend
+from earshot.pipeline.training.config import LossConfig, PruneConfig, TrainConfig
+from earshot.pipeline.training.losses import si_sdr, task_loss
+from earshot.pipeline.training.schedule import learning_rate
+
+FRONTEND = Frontend(window=64, hop=32, fft=64)
+DICE = np.random.default_rng(5)
+CLEAN = DICE.standard_normal((2, 320)).astype(np.float32)
+NOISY = (CLEAN + 0.4 * DICE.standard_normal((2, 320))).astype(np.float32)
+
+
+def loss(estimate: np.ndarray = NOISY, **weights: float) -> float:
+    config = LossConfig(**({"magnitude": 0.0, "complex": 0.0, "si_sdr": 0.0} | weights))
+    return float(task_loss(config, FRONTEND, FRONTEND.spectrum(torch.from_numpy(estimate)), torch.from_numpy(CLEAN)))
+
+
+def spectra(sound: np.ndarray) -> np.ndarray:
+    """Frames from one hop before the signal to one after it, in float64."""
+    window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(64) / 64))
+    padded = np.pad(sound.astype(np.float64), ((0, 0), (32, 32)))
+    return np.fft.rfft(np.stack([padded[:, at : at + 64] * window for at in range(0, 321, 32)], 1))
+
+
+def compressed(spectrum: np.ndarray, exponent: float) -> np.ndarray:
+    return np.abs(spectrum) ** exponent * np.exp(1j * np.angle(spectrum))
+
+
+@pytest.mark.parametrize("exponent", [0.3, 0.5, 1.0])
+def test_the_compressed_losses_are_those_of_numpy(exponent: float) -> None:
+    estimate, clean = spectra(NOISY), spectra(CLEAN)
+    magnitude = np.mean((np.abs(estimate) ** exponent - np.abs(clean) ** exponent) ** 2)
+    both = np.mean(np.abs(compressed(estimate, exponent) - compressed(clean, exponent)) ** 2)
+    assert loss(magnitude=1, exponent=exponent) == pytest.approx(magnitude, rel=1e-4)
+    assert loss(complex=1, exponent=exponent) == pytest.approx(both, rel=1e-4)
+    assert loss(magnitude=0.7, complex=0.3, exponent=exponent) == pytest.approx(0.7 * magnitude + 0.3 * both, rel=1e-4)
+    assert loss(CLEAN, magnitude=1, complex=1, exponent=exponent) < 1e-9 < loss(magnitude=1, exponent=exponent)
+    # A flipped sign is invisible to magnitudes and not to complex spectra.
+    assert loss(-CLEAN, magnitude=1, exponent=exponent) < 1e-9 < loss(-CLEAN, complex=1, exponent=exponent)
+
+
+def test_si_sdr_of_sounds_whose_error_is_known() -> None:
+    time = np.arange(1000) / 1000
+    clean, error = np.sin(2 * np.pi * 50 * time), np.cos(2 * np.pi * 50 * time)  # orthogonal, of equal power
+    clean, error = (torch.from_numpy(sound.astype(np.float32))[None] for sound in (clean, error))
+    for gain, decibels in ((1.0, 0.0), (0.1, 20.0), (10**-0.5, 10.0)):
+        assert float(si_sdr(clean + gain * error, clean)) == pytest.approx(decibels, abs=1e-2)
+        assert float(si_sdr(-3 * (clean + gain * error), clean)) == pytest.approx(decibels, abs=1e-2)
+    # sum(e·s) = 3·1 + 4·1 = 7, sum(s²) = 2: target 3.5 each, power 24.5; error 0.5² + 0.5² = 0.5: 10 log10(49)
+    assert float(si_sdr(torch.tensor([[3.0, 4.0]]), torch.tensor([[1.0, 1.0]]))) == pytest.approx(16.902, abs=1e-2)
+
+
+def test_the_si_sdr_loss_is_its_negative_tenth() -> None:
+    expected = -float(si_sdr(torch.from_numpy(NOISY), torch.from_numpy(CLEAN)).mean()) / 10
+    assert loss(si_sdr=1) == pytest.approx(expected, rel=1e-4)
+    assert loss(si_sdr=0.5, magnitude=1) == pytest.approx(0.5 * expected + loss(magnitude=1), rel=1e-4)
+
+
+def test_gradients_stay_finite_in_silence() -> None:
+    config = LossConfig(magnitude=0.5, complex=0.5, si_sdr=0.1)
+    for estimate in (torch.zeros(1, 11, 33), 1e-12 * torch.randn(1, 11, 33), torch.randn(1, 11, 33)):
+        spectrum = estimate.to(torch.complex64).requires_grad_(True)
+        task_loss(config, FRONTEND, spectrum, torch.zeros(1, 320)).backward()
+        assert spectrum.grad is not None
+        assert bool(torch.view_as_real(spectrum.grad).isfinite().all())
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        # 100 steps, peak 1, floor 0.02; halfway down a half cosine is 0.02 + 0.98 / 2
+        ("cosine", {0: 0.1, 4: 0.5 * (0.02 + 0.98 * (1 + np.cos(0.04 * np.pi)) / 2), 50: 0.51, 100: 0.02}),
+        ("one_cycle", {0: 0.04, 15: 0.52, 30: 1.0, 65: 0.51, 100: 0.02}),
+    ],
+)
+def test_a_schedule_passes_through_its_marks_without_jumps(schedule: str, expected: dict[int, float]) -> None:
+    config = TrainConfig(epochs=4, steps_per_epoch=25, learning_rate=1, schedule=schedule, warmup_steps=10)
+    assert {step: learning_rate(config, step) for step in expected} == pytest.approx(expected)
+    rates = [learning_rate(config, step) for step in range(101)]
+    top = int(np.argmax(rates))
+    assert np.all(np.diff(rates[: top + 1]) > 0)
+    assert np.all(np.diff(rates[top:]) < 0)
+    assert np.max(np.abs(np.diff(rates))) < 0.11
+    assert [10 * rate for rate in rates] == pytest.approx(
+        [learning_rate(config.model_copy(update={"learning_rate": 10.0}), step) for step in range(101)]
+    )
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_the_shortest_schedules_are_positive(schedule: str, steps: int) -> None:
+    config = TrainConfig(epochs=1, steps_per_epoch=steps, schedule=schedule, warmup_steps=0)
+    assert all(0 < learning_rate(config, step) <= config.learning_rate for step in range(steps))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "words"),
+    [
+        (TrainConfig, {"epochs": 0}, "epochs"),
+        (TrainConfig, {"learning_rate": float("nan")}, "finite"),
+        (TrainConfig, {"schedule": "linear"}, "cosine"),
+        (TrainConfig, {"loss": {"magnitude": 0, "complex": 0}}, "at least one weight"),
+        (TrainConfig, {"launcher": {"devises": 2}}, "did you mean 'devices'"),
+        (PruneConfig, {}, "exactly one of ratio and until"),
+        (PruneConfig, {"ratio": 0.5, "until": {"parameters": 5}}, "exactly one of ratio and until"),
+        (PruneConfig, {"ratio": 1.0}, "less than 1"),
+        (PruneConfig, {"until": {"target": "host"}}, "at least one of parameters"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(kind: type, values: dict, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse(kind, values, "recipe.yaml")
