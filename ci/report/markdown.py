@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from earshot.ci.report.layout import COLUMNS, VERDICT_HEADER, clean, lines, notes, summary, verdict_cells
+from earshot.ci.report.layout import COLUMNS, VERDICT_HEADER, clean, lines, notes, quality_lines, summary, verdict_cells
 from earshot.ci.run_file import Run
 from earshot.ci.verdict import Status, Verdict
 
@@ -13,13 +13,17 @@ SIGNS = {Status.PASS: "✅ pass", Status.WARN: "⚠️ warn", Status.FAIL: "❌ 
 
 
 def render(run: Run, verdicts: Sequence[Verdict]) -> str:
-    """Outcome, verdicts (missed ones first) and the run table."""
+    """Outcome, verdicts (missed ones first), the run table and quality by part of the test set."""
     parts = [f"### earshot gate: {escape(summary(run, verdicts))}"]
     if verdicts:
         parts.append(_table(("verdict", *VERDICT_HEADER, "reason"), _verdicts(verdicts)))
     header = ("row", *(column.header for column in COLUMNS), "verdict")
     parts.append(_table(header, ((line.label, *line.cells, _sign(line.status)) for line in lines(run, verdicts))))
     parts += [f"{escape(note)}" for note in notes(run)]
+    quality_header, quality = quality_lines(run)
+    if quality:
+        parts.append("Quality on the test set, mean ± half the 95 % confidence interval (number of clips):")
+        parts.append(_table(quality_header, quality))
     return "\n\n".join(parts) + "\n"
 
 

@@ -156,13 +156,16 @@ def test_a_run_that_failed_half_way_is_still_rendered():
 def test_markdown_reads_back_as_the_same_tables():
     run = make_run()
     verdicts = judge(BUDGETS, run.rows)
-    judged, rows = cells_of(markdown.render(run, verdicts))
+    judged, rows, quality = cells_of(markdown.render(run, verdicts))
     assert judged[0] == ["verdict", *layout.VERDICT_HEADER, "reason"]
     assert [row[0].split()[-1] for row in judged[1:]] == ["fail", "warn", "pass"]
     assert judged[1][1:-1] == ["pesq_wb", "convert:int8", "2.29 MOS", "≥ 3 MOS", "-0.71"]
     assert [row[0] for row in rows[1:]] == ["noisy", "teacher", "convert:float32", "convert:int8"]
     assert rows[-1][-1] == "❌ fail"
     assert all(len(row) == len(rows[0]) for row in rows)
+    assert quality[0] == ["part", "row", "pesq_wb", "stoi", "si_sdr"]
+    assert [row[:2] for row in quality[1:]] == [["all", row.row] for row in run.rows]
+    assert quality[-1][2].startswith("2.290 ± ")
 
 
 def test_junit_reads_back_one_case_per_budget():
