@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import cast
 
 import torch
 from pydantic import model_validator
@@ -98,30 +99,41 @@ class DaeUnet(StreamingModel):
             )
         )
 
+    def _stage_blocks(self) -> tuple[list[CausalConv], list[InvertedBottleneck], list[InvertedBottleneck]]:
+        """Strided convolutions, encoder blocks and decoder blocks, with the types that a ModuleList forgets."""
+        return (
+            cast("list[CausalConv]", list(self.down)),
+            cast("list[InvertedBottleneck]", list(self.encoder)),
+            cast("list[InvertedBottleneck]", list(self.decoder)),
+        )
+
     def layer_params(self) -> DaeUnetParams:
         """The sizes as the layers have them now, after pruning."""
         assert isinstance(self.params, DaeUnetParams)
+        strided, encoder, decoder = self._stage_blocks()
         return self.params.model_copy(
             update={
-                "channels": tuple(down.conv.out_channels for down in self.down),
+                "channels": tuple(down.conv.out_channels for down in strided),
                 "latent": self.to_latent.out_features,
                 "hidden": self.to_latent.in_features,
-                "widths": tuple(block.expand.conv.out_channels for block in [*self.encoder, *self.decoder]),
+                "widths": tuple(block.expand.conv.out_channels for block in [*encoder, *decoder]),
             }
         )
 
     def initial_state(self, batch: int = 1) -> State:
         """Zero look-back of every depthwise convolution, `[batch, C, kernel_time - 1, F]`, and the GRU's."""
+        _, encoder, decoder = self._stage_blocks()
         state = {}
-        for index, block in enumerate(self.encoder):
+        for index, block in enumerate(encoder):
             state[f"enc{index}"] = block.cache(batch, self.bins[index + 1])
         state["gru"] = self.recurrent.cache(batch)
-        for index, block in enumerate(self.decoder):
+        for index, block in enumerate(decoder):
             state[f"dec{index}"] = block.cache(batch, self.bins[-2 - index])
         return {name: value for name, value in state.items() if value.numel()}
 
     def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:
         """One frame: features `[batch, 1, 1, bins]` -> mask `[batch, 1, 1, bins]`."""
+        strided, encoder, decoder = self._stage_blocks()
         following: State = {}
 
         def advance(block: InvertedBottleneck, name: str, current: Tensor) -> Tensor:
@@ -131,7 +143,7 @@ class DaeUnet(StreamingModel):
             return current
 
         current, skips = frame, []
-        for index, (down, block) in enumerate(zip(self.down, self.encoder, strict=True)):
+        for index, (down, block) in enumerate(zip(strided, encoder, strict=True)):
             current = advance(block, f"enc{index}", down(current))
             skips.append(current)
         hidden = self.recurrent.step(self.squeeze.step(current), state["gru"])
@@ -139,8 +151,8 @@ class DaeUnet(StreamingModel):
         current = self.expand.step(self.to_latent(hidden))
         for index, up in enumerate(self.up):
             current = up(current + skips[-1 - index])
-            if index < len(self.decoder):
-                current = advance(self.decoder[index], f"dec{index}", current)
+            if index < len(decoder):
+                current = advance(decoder[index], f"dec{index}", current)
         return torch.sigmoid(current), following
 
     def forward_with_latent(self, sequence: Tensor) -> tuple[Tensor, Tensor]:

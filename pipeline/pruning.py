@@ -13,6 +13,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -61,14 +62,15 @@ def prune_network(model: StreamingModel, config: PruneConfig, work: Path, progre
     if config.ratio is not None:
         pruned = cut(model, config.ratio, config)
         return Pruned(pruned, _report(model, pruned, config.ratio, None))
-    assert config.until is not None
-    ratios = [step / _RATIO_STEPS for step in range(1, _RATIO_STEPS) if step / _RATIO_STEPS <= config.max_ratio + 1e-9]
+    budget = config.until
+    assert budget is not None
+    ratios = [step / _RATIO_STEPS for step in range(_RATIO_STEPS) if step / _RATIO_STEPS <= config.max_ratio + 1e-9]
     progress.start("prune until the budget holds", None)
     timed: dict[float, float] = {}
 
     def fits(ratio: float) -> bool:
         candidate = cut(model, ratio, config)
-        holds = _fits(candidate, config.until, work, timed, ratio)
+        holds = _fits(candidate, budget, work, timed, ratio)
         progress.advance(1, f"ratio {ratio:.2f}: {parameters(candidate)} parameters")
         return holds
 
@@ -77,7 +79,7 @@ def prune_network(model: StreamingModel, config: PruneConfig, work: Path, progre
     if ratio is None:
         smallest = cut(model, ratios[-1], config)
         raise ModelError(
-            f"pruning {ratios[-1]:.0%} of the channels does not reach the budget {config.until.model_dump()}: "
+            f"pruning {ratios[-1]:.0%} of the channels misses the budget {budget.model_dump(exclude_none=True)}: "
             f"{parameters(smallest)} parameters and {macs_per_second(smallest)} MAC/s are left",
             "raise the budget or prune.max_ratio, or start from a smaller student",
         )
@@ -99,7 +101,12 @@ def cut(model: StreamingModel, ratio: float, config: PruneConfig) -> StreamingMo
     example = torch.rand(1, 1, _FRAMES, model.frontend.bins)
     try:
         pruner = torch_pruning.pruner.BasePruner(
-            draft, example, importance=importance, pruning_ratio=ratio, round_to=config.round_to
+            draft,
+            example,
+            importance=importance,
+            pruning_ratio=ratio,
+            pruning_ratio_dict=_narrow_layers(draft, ratio, config.round_to),
+            round_to=config.round_to,
         )
         for group in pruner.step(interactive=True):
             for dependency, indices in group:
@@ -109,10 +116,25 @@ def cut(model: StreamingModel, ratio: float, config: PruneConfig) -> StreamingMo
         for stand_in in stand_ins:
             stand_in.restore(draft)
         rebuilt = type(model)(model.frontend, draft.layer_params())
+        rebuilt.load_state_dict(draft.state_dict())
     except (RuntimeError, ValueError, KeyError, AssertionError, NotImplementedError) as error:
         raise ModelError(f"{type(model).__name__} cannot be pruned by {ratio}: {error}", "skip prune") from error
-    rebuilt.load_state_dict(draft.state_dict())
     return rebuilt.eval()
+
+
+def _narrow_layers(draft: nn.Module, ratio: float, round_to: int) -> dict[nn.Module, float]:
+    """Smaller ratios for layers of which nothing would be left: they keep `round_to` channels.
+
+    torch-pruning leaves such layers whole, and more pruning would give a larger network.
+    """
+    widths = {
+        part: getattr(part, "out_channels", None) or part.out_features
+        for part in draft.modules()
+        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+    }
+    # The half is taken off again where torch-pruning rounds to whole channels.
+    furthest = {layer: max(0.0, 1 - (round_to + 0.5) / width) for layer, width in widths.items()}
+    return {layer: most for layer, most in furthest.items() if most < ratio}
 
 
 class _StandIn:
@@ -121,7 +143,7 @@ class _StandIn:
     def __init__(self, name: str, recurrent: Recurrent) -> None:
         self.name = name
         self.recurrent = recurrent
-        gru = recurrent.gru
+        gru: Any = recurrent.gru
         self.layer = nn.Linear(gru.input_size, gru.hidden_size)
         by_gate = gru.weight_ih_l0.detach().reshape(3, gru.hidden_size, gru.input_size)
         loops = gru.weight_hh_l0.detach().reshape(3, gru.hidden_size, gru.hidden_size)
@@ -143,14 +165,15 @@ class _StandIn:
 
     def restore(self, draft: nn.Module) -> None:
         """Puts a recurrent layer with the units that are left in the stand-in's place."""
-        old = self.recurrent.gru
+        old: Any = self.recurrent.gru
         small = Recurrent(len(self.inputs), len(self.hidden))
+        gru: Any = small.gru
         rows = torch.cat([self.hidden + gate * old.hidden_size for gate in range(3)])
         with torch.no_grad():
-            small.gru.weight_ih_l0.copy_(old.weight_ih_l0[rows][:, self.inputs])
-            small.gru.weight_hh_l0.copy_(old.weight_hh_l0[rows][:, self.hidden])
-            small.gru.bias_ih_l0.copy_(old.bias_ih_l0[rows])
-            small.gru.bias_hh_l0.copy_(old.bias_hh_l0[rows])
+            gru.weight_ih_l0.copy_(old.weight_ih_l0[rows][:, self.inputs])
+            gru.weight_hh_l0.copy_(old.weight_hh_l0[rows][:, self.hidden])
+            gru.bias_ih_l0.copy_(old.bias_ih_l0[rows])
+            gru.bias_hh_l0.copy_(old.bias_hh_l0[rows])
         draft.set_submodule(self.name, small)
 
 

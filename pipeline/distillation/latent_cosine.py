@@ -26,8 +26,8 @@ class LatentCosine(DistillationMethod):
     def __init__(self, student: StreamingModel, teacher: StreamingModel | None) -> None:
         super().__init__(student, teacher)
         assert teacher is not None
-        widths = [_latent_width(network) for network in (teacher, student)]
-        self.map: nn.Module = nn.Identity() if widths[0] == widths[1] else nn.Linear(*widths, bias=False)
+        wide, narrow = _latent_width(teacher), _latent_width(student)
+        self.map: nn.Module = nn.Identity() if wide == narrow else nn.Linear(wide, narrow, bias=False)
 
     def forward(self, student: View, teacher: View | None) -> Tensor:
         """The loss above; the teacher is detached, P is not."""

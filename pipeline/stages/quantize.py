@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from earshot.core.errors import ModelError
 from earshot.core.measurement import Measurement
 from earshot.pipeline.data.base import Data
 from earshot.pipeline.progress import Progress
@@ -37,8 +38,14 @@ def quantize(title: str, recipe: Recipe, data: Data, *, model: Step, source: str
         progress.start("calibrate, frame by frame", len(features))
         if source == CHECKPOINT:
             description = checkpoint.describe(path)
-            network = description.network if description else None
-            quantize_model(checkpoint.load(path), features, out, section, network=network, advance=progress.advance)
+            loaded = checkpoint.load(path)
+            if not loaded.causal:
+                raise ModelError(
+                    f"{path}: network '{type(loaded).__name__}' is not causal: it cannot run on a real-time target",
+                    "let it teach, and name a causal student",
+                )
+            name = description.network if description else None
+            quantize_model(loaded, features, out, section, network=name, advance=progress.advance)
         else:
             enter = quantize_tflite if path.suffix == ".tflite" else quantize_tensorflow
             enter(path, features, out, section, entry=entry, advance=progress.advance)

@@ -77,7 +77,7 @@ def train(
     fabric = Fabric(
         accelerator=launcher.accelerator,
         devices=launcher.devices,
-        precision=launcher.precision,  # type: ignore[arg-type]
+        precision=launcher.precision,
         strategy="auto" if launcher.devices == 1 else "ddp_spawn",
     )
     # Bound, not passed: Fabric looks into arguments for modules and refuses frozen dataclasses.
