@@ -62,7 +62,7 @@ class DaeUnetParams(Config):
 
 
 class DaeUnet(StreamingModel):
-    """The network of system 1; teachers and students differ in `DaeUnetParams` only."""
+    """Denoising-autoencoder UNet, linear inverted bottlenecks, GRU bottleneck (system 1, arXiv 2505.03442)."""
 
     Params = DaeUnetParams
 

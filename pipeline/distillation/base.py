@@ -28,9 +28,10 @@ class View:
 class DistillationMethod(nn.Module):
     """Base of every method. Its own parameters (projections) train with the student and are dropped afterwards.
 
+    The first line of a method's docstring says what it is and where it comes from; `earshot methods` shows it.
+
     Attributes:
         needs_teacher: False only for `none`.
-        summary: one line with the source, shown by `earshot methods`.
     """
 
     needs_teacher: ClassVar[bool] = True

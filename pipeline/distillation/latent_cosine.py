@@ -9,8 +9,6 @@ is dropped afterwards, used when the widths differ; identity when they agree.
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor, nn
 
@@ -19,9 +17,7 @@ from earshot.pipeline.distillation.base import DistillationMethod, View
 
 
 class LatentCosine(DistillationMethod):
-    """Cosine distance between the latents of student and teacher, frame by frame."""
-
-    summary: ClassVar[str] = "cosine distance between latents (arXiv 2505.03442)"
+    """Cosine distance between the latents of student and teacher, frame by frame (arXiv 2505.03442)."""
 
     def __init__(self, student: StreamingModel, teacher: StreamingModel | None) -> None:
         super().__init__(student, teacher)

@@ -10,10 +10,9 @@ from earshot.pipeline.distillation.base import DistillationMethod, View
 
 
 class NoDistillation(DistillationMethod):
-    """Adds nothing to the task loss."""
+    """No teacher: the task loss alone."""
 
     needs_teacher: ClassVar[bool] = False
-    summary: ClassVar[str] = "task loss alone"
 
     def forward(self, student: View, teacher: View | None) -> Tensor:
         """Zero."""

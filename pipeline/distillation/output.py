@@ -5,8 +5,6 @@ L = mean (|Y_S|^c - |Y_T|^c)² + mean | |Y_S|^(c-1) Y_S - |Y_T|^(c-1) Y_T |²,  
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import torch
 from torch import Tensor
 
@@ -16,9 +14,7 @@ _EXPONENT, _EPSILON = 0.3, 1e-6
 
 
 class OutputMatching(DistillationMethod):
-    """Compressed-spectrum distance to the teacher's output; free of both networks' sizes."""
-
-    summary: ClassVar[str] = "match the teacher's enhanced spectrum, compressed"
+    """Compressed-spectrum distance to the teacher's output, free of both networks' sizes (Hinton et al. 2015)."""
 
     def forward(self, student: View, teacher: View | None) -> Tensor:
         """The loss above; the teacher is detached."""
