@@ -1,1 +1,1 @@
-"""earshot: turns a speech-enhancement network into a device-ready streaming model, and refuses one that misses its budgets."""
+"""earshot: turns a speech-enhancement network into a device-ready streaming model, or refuses it for its budgets."""
