@@ -33,7 +33,12 @@ SCHEMA = "earshot.stream/1"
 FEATURE_EPSILON = np.array(1e-10, np.float32)  # arrays cost a ufunc less than scalars do
 BLOCK_HOPS = 64  # numpy's cost a call is spread over this many frames; longer blocks fall out of the cache
 RUNTIMES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
-Transform = Callable[[np.ndarray], np.ndarray]
+ONE = np.array(1, np.float32)
+EVERYTHING = slice(None)
+# 1.5 * 2^23: a float32 this large has no bits below one, so that adding it rounds to whole steps (half to even), and the
+# low bits of the sum, read as an integer, are the rounded number: one call of numpy instead of three.
+ROUNDER = 12582912
+Transform = Callable[[np.ndarray, np.ndarray, np.ndarray], object]  # (from, factor, into)
 
 
 class AgentError(Exception):
@@ -182,10 +187,12 @@ class Port:
                     f"tensor {details['name']} holds {self.dtype}; frames, masks and states are float32, int8 or int16"
                 )
             limits = np.iinfo(self.dtype)
-            self.low, self.high = np.array(limits.min, np.float32), np.array(limits.max, np.float32)
-            self._steps = np.dtype(f"u{self.dtype.itemsize}")
-            every = np.arange(2 ** (8 * self.dtype.itemsize), dtype=self._steps).view(self.dtype)
-            self._values = (every.astype(np.float32) - self.zero) * self.scale
+            zero = self.quantization[1]
+            steps = (limits.min - zero, limits.max - zero, ROUNDER + zero)
+            self.lowest, self.highest, self.rounder = (np.array(value, np.float32) for value in steps)
+            self.codes = np.dtype(f"u{self.dtype.itemsize}")
+            every = np.arange(2 ** (8 * self.dtype.itemsize), dtype=self.codes).view(self.dtype)
+            self.values = (every.astype(np.float32) - self.zero) * self.scale
         self.view = interpreter.tensor(self.index)().reshape(-1)
 
     def encode(self, values: np.ndarray) -> np.ndarray:
@@ -193,16 +200,16 @@ class Port:
         if not self.integer:
             return values
         steps = values / self.scale
-        np.rint(steps, out=steps)
-        steps += self.zero
-        np.maximum(steps, self.low, out=steps)
-        return np.minimum(steps, self.high, out=np.empty(steps.shape, self.dtype), casting="unsafe")
+        np.maximum(steps, self.lowest, out=steps)
+        np.minimum(steps, self.highest, out=steps)
+        steps += self.rounder
+        return steps.view(np.int32).astype(self.dtype)
 
     def decode(self, stored: np.ndarray) -> np.ndarray:
         """Stored values as real ones, float32."""
         if not self.integer:
             return stored
-        return self._values.take(stored.view(self._steps))
+        return self.values.take(stored.view(self.codes))
 
     def raw(self) -> memoryview:
         """The tensor's memory as bytes that can be assigned."""
@@ -223,8 +230,8 @@ class StreamGraph:
         self._interpreter = open_interpreter(path, threads, delegate)
         inputs, outputs = self._ports()
         try:
-            self._frame = inputs.pop(self.description["input"])
-            self._mask = outputs.pop(self.description["output"])
+            self.frame = inputs.pop(self.description["input"])
+            self.mask = outputs.pop(self.description["output"])
             self._states = [(inputs.pop(s["input"]), outputs.pop(s["output"])) for s in self.description["states"]]
         except KeyError as error:
             raise AgentError(f"{path}: the description names {error}, the graph has no such tensor") from error
@@ -233,13 +240,14 @@ class StreamGraph:
         for into, out in self._states:
             if into.size != out.size:
                 raise AgentError(f"{path}: a state enters with {into.size} values and leaves with {out.size}")
-        self.bins = self._frame.size
+        self.bins = self.frame.size
         self._invoke = self._interpreter._interpreter.Invoke  # the public one refuses to run while views are held
         self._tied = [(i, o) for i, o in self._states if (i.dtype, i.quantization) == (o.dtype, o.quantization)]
         self._loose = [pair for pair in self._states if pair not in self._tied]
         self._copies = [(into.raw(), out.raw()) for into, out in self._tied]
         self._initial = [(into.index, into.encode(np.zeros(into.shape, np.float32))) for into, _ in self._states]
-        self.run = self._run_views if views and self._views_hold() else self._run_tensors
+        self.direct = views and self._views_hold()
+        self.run = self._run_views if self.direct else self._run_tensors
         self.reset()
 
     def _ports(self) -> tuple[dict[str, Port], dict[str, Port]]:
@@ -257,7 +265,7 @@ class StreamGraph:
     def _views_hold(self) -> bool:
         """Whether tensors stay where they are when the graph runs, so that views of them stay true."""
         self._invoke()
-        ports = [self._frame, self._mask] + [port for pair in self._states for port in pair]
+        ports = [self.frame, self.mask] + [port for pair in self._states for port in pair]
         return all(_address(self._interpreter.tensor(port.index)()) == _address(port.view) for port in ports)
 
     def reset(self) -> None:
@@ -284,35 +292,38 @@ class StreamGraph:
 
     def _run_views(self, features: np.ndarray) -> np.ndarray:
         """Masks float32 `[frames, bins]` of features float32 `[frames, bins]`."""
-        frames = self._frame.encode(features)
-        masks = np.empty((len(frames), self._mask.size), self._mask.dtype)
-        frame, mask, invoke, copies, loose = self._frame.view, self._mask.view, self._invoke, self._copies, self._loose
-        everything = slice(None)
+        frames = self.frame.encode(features)
+        masks = np.empty((len(frames), self.mask.size), self.mask.dtype)
+        frame, mask = self.frame.view, self.mask.view
         for index in range(len(frames)):
-            frame[everything] = frames[index]
-            invoke()
+            frame[EVERYTHING] = frames[index]
+            self.advance()
             masks[index] = mask
-            for into, out in copies:
-                into[everything] = out
-            for port, source in loose:
-                port.view[everything] = port.encode(source.decode(source.view))
-        return self._mask.decode(masks)
+        return self.mask.decode(masks)
+
+    def advance(self) -> None:
+        """One step on the frame in the tensor's memory; the mask is then in the tensor's memory, the states are back."""
+        self._invoke()
+        for into, out in self._copies:
+            into[EVERYTHING] = out
+        for port, source in self._loose:
+            port.view[EVERYTHING] = port.encode(source.decode(source.view))
 
     def _run_tensors(self, features: np.ndarray) -> np.ndarray:
         """The same through set_tensor and get_tensor. State inputs keep their values between calls."""
         interpreter = self._interpreter
-        frames = self._frame.encode(features)
-        masks = np.empty((len(frames), self._mask.size), self._mask.dtype)
+        frames = self.frame.encode(features)
+        masks = np.empty((len(frames), self.mask.size), self.mask.dtype)
         for index in range(len(frames)):
-            interpreter.set_tensor(self._frame.index, frames[index].reshape(self._frame.shape))
+            interpreter.set_tensor(self.frame.index, frames[index].reshape(self.frame.shape))
             self._invoke()
-            masks[index] = interpreter.get_tensor(self._mask.index).reshape(-1)
+            masks[index] = interpreter.get_tensor(self.mask.index).reshape(-1)
             leaving = [interpreter.get_tensor(out.index) for _, out in self._states]
             for (into, out), values in zip(self._states, leaving):  # noqa: B905
                 tied = into.quantization == out.quantization
                 stored = values if tied else into.encode(out.decode(values))
                 interpreter.set_tensor(into.index, stored.reshape(into.shape))
-        return self._mask.decode(masks)
+        return self.mask.decode(masks)
 
 
 class Stft:
@@ -329,27 +340,30 @@ class Stft:
             raise AgentError(f"this agent does not know the frontend {json.dumps(frontend)}", "update agent.py")
         self.bins = self.fft // 2 + 1
         self.delay = self.window - self.hop
-        self._exponent = np.array(frontend["compression"] / 2, np.float32)
+        self.exponent = np.array(frontend["compression"] / 2, np.float32)
         phase = 2 * np.pi * np.arange(self.window) / self.window
-        self._weights = np.sqrt(0.5 - 0.5 * np.cos(phase)).astype(np.float32)
-        self._forward, self._inverse = _transforms(self.fft)
-        self.reset()
+        self.weights = np.sqrt(0.5 - 0.5 * np.cos(phase)).astype(np.float32)
+        self.share = np.array(1 / self.fft, np.float32)
+        self.forward, self.inverse = _transforms(self.fft, self.window)
+        self.past, self.pending = np.zeros(self.delay, np.float32), np.zeros(self.hop, np.float32)
 
     def reset(self) -> None:
         """Back to silence."""
-        self._past = np.zeros(self.delay, np.float32)
-        self._pending = np.zeros(self.hop, np.float32)
+        self.past.fill(0)
+        self.pending.fill(0)
 
     def analyse(self, block: np.ndarray) -> np.ndarray:
         """Spectra complex64 `[hops, bins]` of the next samples float32 `[hops * hop]`."""
         count, rest = divmod(len(block), self.hop)
         if rest or not count:
             raise ValueError(f"a block holds whole hops of {self.hop} samples, got {len(block)}")
-        samples = np.concatenate((self._past, block))
-        self._past = samples[len(block) :]
+        samples = np.concatenate((self.past, block))
+        self.past[:] = samples[len(block) :]
         step = self.hop * 4
-        frames = np.ndarray((count, self.window), np.float32, samples, 0, (step, 4)) * self._weights
-        return self._forward(frames)
+        frames = np.ndarray((count, self.window), np.float32, samples, 0, (step, 4)) * self.weights
+        spectrum = np.empty((count, self.bins), np.complex64)
+        self.forward(frames, ONE, spectrum)
+        return spectrum
 
     def features(self, spectrum: np.ndarray) -> np.ndarray:
         """Compressed magnitudes float32 `[hops, bins]`."""
@@ -357,16 +371,17 @@ class Stft:
         squares = parts * parts
         power = squares[:, 0::2] + squares[:, 1::2]
         power += FEATURE_EPSILON
-        return np.power(power, self._exponent, out=power)
+        return np.power(power, self.exponent, out=power)
 
     def synthesise(self, spectrum: np.ndarray) -> np.ndarray:
         """The next samples float32 `[hops * hop]` of masked spectra."""
-        frames = self._inverse(spectrum)[:, : self.window] * self._weights
+        frames = np.empty((len(spectrum), self.fft), np.float32)
+        self.inverse(spectrum, self.share, frames)
+        frames = frames[:, : self.window] * self.weights
         rising, falling = frames[:, : self.hop], frames[:, self.hop :]
-        rising[0] += self._pending
-        if len(frames) > 1:
-            rising[1:] += falling[:-1]
-        self._pending = falling[-1]
+        rising[0] += self.pending
+        rising[1:] += falling[:-1]
+        self.pending[:] = falling[-1]
         return rising.reshape(-1)
 
 
@@ -374,41 +389,109 @@ def _address(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
 
 
-def _transforms(size: int) -> tuple[Transform, Transform]:
-    """Real FFT pair over the last axis, float32 and complex64.
+def _transforms(size: int, window: int) -> tuple[Transform, Transform]:
+    """Real FFT pair over the last axis, float32 and complex64; frames shorter than `size` are padded with zeros.
 
     numpy 2 computes in single precision behind `np.fft`; its compiled functions are called directly where they are,
     because the wrapper around them takes longer than the transform of one frame. numpy 1 computes in double.
     """
 
-    def forward(frames: np.ndarray) -> np.ndarray:
-        return np.fft.rfft(frames, size).astype(np.complex64, copy=False)
+    def forward(frames: np.ndarray, factor: np.ndarray, out: np.ndarray) -> None:
+        out[...] = np.fft.rfft(frames, size)
 
-    def inverse(spectrum: np.ndarray) -> np.ndarray:
-        return np.fft.irfft(spectrum, size).astype(np.float32, copy=False)
+    def inverse(spectrum: np.ndarray, factor: np.ndarray, out: np.ndarray) -> None:
+        out[...] = np.fft.irfft(spectrum, size)
 
+    probe = np.cos(np.arange(2 * window, dtype=np.float32) ** 2).reshape(2, window)
+    spectrum, back = np.empty((2, size // 2 + 1), np.complex64), np.empty((2, size), np.float32)
     try:
         compiled = importlib.import_module("numpy.fft._pocketfft_umath")
-        transform, back = (compiled.rfft_n_even if size % 2 == 0 else compiled.rfft_n_odd), compiled.irfft
-    except (ImportError, AttributeError):
+        fast_forward, fast_inverse = (compiled.rfft_n_even if size % 2 == 0 else compiled.rfft_n_odd), compiled.irfft
+        fast_forward(probe, ONE, spectrum)
+        fast_inverse(spectrum, np.array(1 / size, np.float32), back)
+    except (ImportError, AttributeError, TypeError, ValueError):
         return forward, inverse
-    one, share, bins = np.array(1, np.float32), np.array(1 / size, np.float32), size // 2 + 1
-
-    def fast_forward(frames: np.ndarray) -> np.ndarray:
-        if frames.shape[1] != size:
-            return forward(frames)
-        return transform(frames, one, out=np.empty((len(frames), bins), np.complex64))
-
-    def fast_inverse(spectrum: np.ndarray) -> np.ndarray:
-        return back(spectrum, share, out=np.empty((len(spectrum), size), np.float32))
-
-    probe = np.cos(np.arange(2 * size, dtype=np.float32) ** 2).reshape(2, size)
-    try:
-        there = np.allclose(fast_forward(probe), forward(probe), atol=1e-4)
-        same = there and np.allclose(fast_inverse(forward(probe)), probe, atol=1e-5)
-    except (TypeError, ValueError):
-        same = False
+    same = np.allclose(spectrum, np.fft.rfft(probe, size), atol=1e-4)
+    same = same and np.allclose(back[:, :window], probe, atol=1e-5)
     return (fast_forward, fast_inverse) if same else (forward, inverse)
+
+
+class HopPath:
+    """The whole path of one hop, for a device in real time: the block path's arithmetic without what numpy adds to it.
+
+    A call of numpy on one frame costs about a microsecond, several times its arithmetic. So every array, slice and view
+    is made once, nothing is broadcast or converted, and copies of whole arrays go through memoryviews (a third of the
+    cost). The past samples and the pending ones are the `Stft`'s own, hence hops and blocks may alternate.
+    """
+
+    def __init__(self, stft: Stft, graph: StreamGraph) -> None:
+        self._graph, self._stft = graph, stft
+        self._forward, self._inverse, self._share = stft.forward, stft.inverse, stft.share
+        self._weights, self._exponent = stft.weights, stft.exponent
+        self._samples, self._frame = np.zeros(stft.window, np.float32), np.zeros(stft.window, np.float32)
+        self._older, self._newer = memoryview(self._samples)[: stft.hop], self._samples[stft.hop :]
+        self._newest = memoryview(self._newer)
+        self._past, self._pending, self._waiting = memoryview(stft.past), stft.pending, memoryview(stft.pending)
+        self._spectrum = np.zeros(stft.bins, np.complex64)
+        self._parts = self._spectrum.view(np.float32)
+        self._squares = np.zeros(2 * stft.bins, np.float32)
+        self._real, self._imaginary = self._squares[0::2], self._squares[1::2]
+        self._power = np.zeros(stft.bins, np.float32)
+        self._rounded = self._power.view(np.int32)
+        self._gains = np.zeros(stft.bins, np.complex64)
+        self._long = np.zeros(stft.fft, np.float32)
+        self._back = self._long[: stft.window]
+        self._rising, self._falling = self._back[: stft.hop], memoryview(self._back[stft.hop :])
+        self._input, self._output = graph.frame, graph.mask
+        if graph.mask.integer:
+            self._table = graph.mask.values.astype(np.complex64)
+            self._codes = graph.mask.view.view(graph.mask.codes)
+
+    def __call__(self, hop: np.ndarray) -> np.ndarray:
+        """The next `hop` samples of enhanced sound, a new array."""
+        self._analyse(hop)
+        self._send()
+        self._graph.advance()
+        self._receive()
+        return self._synthesise()
+
+    def _analyse(self, hop: np.ndarray) -> None:
+        """Spectrum and power of the frame this hop completes."""
+        self._older[EVERYTHING] = self._past
+        self._newer[EVERYTHING] = hop
+        self._past[EVERYTHING] = self._newest
+        np.multiply(self._samples, self._weights, self._frame)
+        self._forward(self._frame, ONE, self._spectrum)
+        np.multiply(self._parts, self._parts, self._squares)
+        np.add(self._real, self._imaginary, self._power)
+
+    def _send(self) -> None:
+        """Compresses the power and stores it in the graph's input; what is positive needs no lower limit."""
+        port, values = self._input, self._power
+        np.add(values, FEATURE_EPSILON, values)
+        np.power(values, self._exponent, values)
+        if port.integer:
+            np.divide(values, port.scale, values)
+            np.minimum(values, port.highest, out=values)
+            np.add(values, port.rounder, values)
+            values = self._rounded
+        port.view[EVERYTHING] = values
+
+    def _receive(self) -> None:
+        """Applies the mask in the graph's output, as complex gains because numpy would convert real ones slowly."""
+        if self._output.integer:
+            self._table.take(self._codes, None, self._gains, "clip")  # codes are always in range; "raise" would buffer
+        else:
+            self._gains[EVERYTHING] = self._output.view
+        np.multiply(self._spectrum, self._gains, self._spectrum)
+
+    def _synthesise(self) -> np.ndarray:
+        """Overlap-add of the frame and the one before."""
+        self._inverse(self._spectrum, self._share, self._long)
+        np.multiply(self._back, self._weights, self._back)
+        enhanced = np.add(self._rising, self._pending)
+        self._waiting[EVERYTHING] = self._falling
+        return enhanced
 
 
 class StreamEnhancer:
@@ -417,9 +500,10 @@ class StreamEnhancer:
     def __init__(self, path: str | Path, threads: int = 1, delegate: bool = True) -> None:
         self.graph = StreamGraph(path, threads, delegate)
         self.stft = Stft(self.graph.description["frontend"])
-        if not self.graph.bins == self.graph._mask.size == self.stft.bins:
+        if not self.graph.bins == self.graph.mask.size == self.stft.bins:
             raise AgentError(f"{path}: the graph takes {self.graph.bins} values a frame, the frontend {self.stft.bins}")
         self.rate, self.hop, self.delay = self.stft.rate, self.stft.hop, self.stft.delay
+        self._one_hop = HopPath(self.stft, self.graph) if self.graph.direct else None
 
     def reset(self) -> None:
         """Back to the start of a stream."""
@@ -428,6 +512,8 @@ class StreamEnhancer:
 
     def process(self, block: np.ndarray) -> np.ndarray:
         """The next samples, float32 `[hops * hop]` in and out; what comes out is `delay` samples late."""
+        if len(block) == self.hop and self._one_hop:
+            return self._one_hop(block)
         spectrum = self.stft.analyse(block)
         mask = self.graph.run(self.stft.features(spectrum))
         spectrum *= mask
