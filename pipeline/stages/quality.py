@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from earshot.core.errors import ModelError
 from earshot.core.files import write_json
 from earshot.core.measurement import Measurement
 from earshot.models.frontend import Frontend
@@ -40,6 +41,7 @@ def quality(
 
     def produce(inputs: Inputs, out: Path, work: Path, progress: Progress) -> list[Measurement]:
         from earshot.pipeline.evaluation import evaluate
+        from earshot.pipeline.metrics.registry import resolve
 
         clips: list[Clip] = list(data.test)
         enhancer: Enhancer = Passthrough()
@@ -47,7 +49,12 @@ def quality(
             artifact = inputs["model"]
             if artifact.stage == "quantize":
                 assert frontend is not None
-                clips, enhancer = _through_reference(artifact.path, clips, frontend, progress), Passthrough(row)
+                try:
+                    clips, enhancer = _through_reference(artifact.path, clips, frontend, progress), Passthrough(row)
+                except ModelError as error:
+                    # A user's graph may hold an operator the reference lacks; its files are scored all the same.
+                    write_json(out / SCORES, {"unavailable": error.message})
+                    return [Measurement(name, None, resolve(name).unit, reason=error.message) for name in metrics]
             elif file in artifact.manifest.files:
                 enhancer = TfliteEnhancer(artifact.file(file))
             else:
