@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -36,6 +37,27 @@ def import_name(name: str, what: str) -> Any:
         raise UsageError(f"{what} '{name}': {error}", "check the spelling and that the package is installed") from error
     except AttributeError as error:
         raise UsageError(f"{what} '{name}': {module_name} has no '{attribute}'") from error
+
+
+def own_code(*names: str) -> dict[str, str]:
+    """Role -> digest of the source files behind the user's own names: a changed class must not meet old artifacts.
+
+    Only names of the form `package.module:Name` count, and only the file that defines the name, not what it imports.
+    """
+    from earshot.core.files import sha256_file
+
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
+    digests = {}
+    for name in names:
+        module, colon, _ = name.partition(":")
+        try:
+            found = importlib.util.find_spec(module) if colon else None
+        except (ImportError, ValueError):
+            found = None  # building the network says what is wrong with the name
+        if found is not None and found.origin and Path(found.origin).is_file():
+            digests[f"code of {module}"] = sha256_file(Path(found.origin))
+    return digests
 
 
 def lookup(name: str, known: Mapping[str, str], what: str) -> Any:

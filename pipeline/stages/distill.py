@@ -10,6 +10,7 @@ from typing import Any
 from earshot.core.files import write_json
 from earshot.core.measurement import Measurement
 from earshot.models.frontend import Frontend
+from earshot.models.registry import own_code
 from earshot.pipeline.data.base import Data
 from earshot.pipeline.progress import Progress
 from earshot.pipeline.stages.enter import CHECKPOINT
@@ -76,5 +77,9 @@ def distill(
         "seed": seed,
     }
     steps = {role: step for role, step in (("teacher", teacher), ("start", start)) if step is not None}
-    outside = {"train": data.digest("train"), "validation": data.digest("validation")}
+    outside = {
+        "train": data.digest("train"),
+        "validation": data.digest("validation"),
+        **own_code(network, settings.method),
+    }
     return Step(title, "distill", VERSION, config, steps, outside, seed, produce)

@@ -10,6 +10,7 @@ from typing import Any
 from earshot.core.files import sha256_file
 from earshot.core.measurement import Measurement
 from earshot.models.frontend import Frontend
+from earshot.models.registry import own_code
 from earshot.pipeline.progress import Progress
 from earshot.pipeline.stages.step import Inputs, Step
 
@@ -37,7 +38,7 @@ def enter_checkpoint(title: str, path: Path, network: str, params: dict[str, Any
         return cost(model)
 
     config = {"network": network, "params": params, "frontend": frontend.model_dump(mode="json")}
-    return Step(title, "enter", 1, config, {}, {"file": sha256_file(path)}, 0, produce)
+    return Step(title, "enter", 1, config, {}, {"file": sha256_file(path), **own_code(network)}, 0, produce)
 
 
 def enter_file(title: str, path: Path, name: str) -> Step:

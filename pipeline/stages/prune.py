@@ -7,6 +7,7 @@ from pathlib import Path
 
 from earshot.core.files import write_json
 from earshot.core.measurement import Measurement
+from earshot.models.registry import own_code
 from earshot.pipeline.data.base import Data
 from earshot.pipeline.progress import Progress
 from earshot.pipeline.stages.distill import CURVES
@@ -54,5 +55,9 @@ def prune(title: str, settings: PruneConfig, data: Data, seed: int, *, model: St
 
     decisive = settings.model_dump(mode="json", exclude={"log": True, "launcher": {"threads"}})
     steps = {"model": model} | ({"teacher": teacher} if teacher is not None else {})
-    outside = {"train": data.digest("train"), "validation": data.digest("validation")}
+    outside = {
+        "train": data.digest("train"),
+        "validation": data.digest("validation"),
+        **own_code(settings.method),
+    }
     return Step(title, "prune", VERSION, {"settings": decisive, "seed": seed}, steps, outside, seed, produce)
