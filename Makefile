@@ -19,6 +19,7 @@ help:
 	@echo 'make clean  remove .venv, caches and build outputs; the store .earshot stays'
 
 setup: $(READY)
+	@echo 'ready: .venv/bin/earshot'
 
 # torch goes first: it is the largest download and the one whose version all others must fit.
 $(READY): pyproject.toml requirements.lock
