@@ -40,6 +40,7 @@ KNOWN_METRICS: dict[str, KnownMetric] = {
     "estoi": KnownMetric("1", "higher", per_clip=True),
     "si_sdr": KnownMetric("dB", "higher", per_clip=True),
     "rtf": KnownMetric("1", "lower"),
+    "hop_rtf": KnownMetric("1", "lower"),
     "graph_rtf": KnownMetric("1", "lower"),
     "frame_p50_us": KnownMetric("us", "lower"),
     "frame_p95_us": KnownMetric("us", "lower"),

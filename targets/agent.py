@@ -35,8 +35,8 @@ BLOCK_HOPS = 64  # numpy's cost a call is spread over this many frames; longer b
 RUNTIMES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
 ONE = np.array(1, np.float32)
 EVERYTHING = slice(None)
-# 1.5 * 2^23: a float32 this large has no bits below one, so that adding it rounds to whole steps (half to even), and the
-# low bits of the sum, read as an integer, are the rounded number: one call of numpy instead of three.
+# 1.5 * 2^23: a float32 this large has no bits below one, so that adding it rounds, and the low bits of the sum, read as
+# an integer, are the rounded number: one call of numpy instead of three.
 ROUNDER = 12582912
 Transform = Callable[[np.ndarray, np.ndarray, np.ndarray], object]  # (from, factor, into)
 
@@ -302,7 +302,7 @@ class StreamGraph:
         return self.mask.decode(masks)
 
     def advance(self) -> None:
-        """One step on the frame in the tensor's memory; the mask is then in the tensor's memory, the states are back."""
+        """One step: from the frame in its tensor's memory to the mask in its own, the states carried back."""
         self._invoke()
         for into, out in self._copies:
             into[EVERYTHING] = out
@@ -345,11 +345,12 @@ class Stft:
         self.weights = np.sqrt(0.5 - 0.5 * np.cos(phase)).astype(np.float32)
         self.share = np.array(1 / self.fft, np.float32)
         self.forward, self.inverse = _transforms(self.fft, self.window)
-        self.past, self.pending = np.zeros(self.delay, np.float32), np.zeros(self.hop, np.float32)
+        self.recent, self.pending = np.zeros(self.window, np.float32), np.zeros(self.hop, np.float32)
+        self.past = self.recent[self.hop :]
 
     def reset(self) -> None:
         """Back to silence."""
-        self.past.fill(0)
+        self.recent.fill(0)
         self.pending.fill(0)
 
     def analyse(self, block: np.ndarray) -> np.ndarray:
@@ -416,82 +417,68 @@ def _transforms(size: int, window: int) -> tuple[Transform, Transform]:
     return (fast_forward, fast_inverse) if same else (forward, inverse)
 
 
-class HopPath:
-    """The whole path of one hop, for a device in real time: the block path's arithmetic without what numpy adds to it.
+def hop_path(stft: Stft, graph: StreamGraph) -> Callable[[np.ndarray], np.ndarray]:
+    """The whole path of one hop, for a device in real time: `StreamEnhancer.process` without what numpy adds to it.
 
-    A call of numpy on one frame costs about a microsecond, several times its arithmetic. So every array, slice and view
-    is made once, nothing is broadcast or converted, and copies of whole arrays go through memoryviews (a third of the
-    cost). The past samples and the pending ones are the `Stft`'s own, hence hops and blocks may alternate.
+    On one frame a call of numpy takes about a microsecond, most of it before any arithmetic, and every slice or
+    attribute adds to that. So all arrays and views are made here, once, and reached as local names; nothing is
+    converted or broadcast on the way; whole arrays are copied through memoryviews, at a third of the cost. The
+    arithmetic is that of blocks to the bit, and the sound kept from hop to hop is the `Stft`'s own, so that hops and
+    blocks may alternate.
     """
+    multiply, add, power_of, divide, smaller = np.multiply, np.add, np.power, np.divide, np.fmin  # fmin: out by place
+    forward, inverse, share, weights, exponent = stft.forward, stft.inverse, stft.share, stft.weights, stft.exponent
+    one, epsilon, everything = ONE, FEATURE_EPSILON, EVERYTHING
+    recent, past, pending = stft.recent, stft.past, stft.pending
+    older, newer, waiting = recent.data[: stft.hop], past.data, pending.data
+    frame, long = np.zeros(stft.window, np.float32), np.zeros(stft.fft, np.float32)
+    back = long[: stft.window]
+    rising, falling = back[: stft.hop], back.data[stft.hop :]
+    spectrum, gains = np.zeros((2, stft.bins), np.complex64)
+    parts, squares = spectrum.view(np.float32), np.zeros(2 * stft.bins, np.float32)
+    real, imaginary = squares[0::2], squares[1::2]
+    power = np.zeros(stft.bins, np.float32)
+    rounded = power.view(np.int32)
+    into, out = graph.frame, graph.mask
+    # Gains are complex, because numpy converts real ones at each product, and looked up by numbers of its own kind.
+    table = (out.values if out.integer else np.zeros(1)).astype(np.complex64)
+    codes, places = (out.view.view(out.codes) if out.integer else out.view), np.zeros(stft.bins, np.intp)
 
-    def __init__(self, stft: Stft, graph: StreamGraph) -> None:
-        self._graph, self._stft = graph, stft
-        self._forward, self._inverse, self._share = stft.forward, stft.inverse, stft.share
-        self._weights, self._exponent = stft.weights, stft.exponent
-        self._samples, self._frame = np.zeros(stft.window, np.float32), np.zeros(stft.window, np.float32)
-        self._older, self._newer = memoryview(self._samples)[: stft.hop], self._samples[stft.hop :]
-        self._newest = memoryview(self._newer)
-        self._past, self._pending, self._waiting = memoryview(stft.past), stft.pending, memoryview(stft.pending)
-        self._spectrum = np.zeros(stft.bins, np.complex64)
-        self._parts = self._spectrum.view(np.float32)
-        self._squares = np.zeros(2 * stft.bins, np.float32)
-        self._real, self._imaginary = self._squares[0::2], self._squares[1::2]
-        self._power = np.zeros(stft.bins, np.float32)
-        self._rounded = self._power.view(np.int32)
-        self._gains = np.zeros(stft.bins, np.complex64)
-        self._long = np.zeros(stft.fft, np.float32)
-        self._back = self._long[: stft.window]
-        self._rising, self._falling = self._back[: stft.hop], memoryview(self._back[stft.hop :])
-        self._input, self._output = graph.frame, graph.mask
-        if graph.mask.integer:
-            self._table = graph.mask.values.astype(np.complex64)
-            self._codes = graph.mask.view.view(graph.mask.codes)
-
-    def __call__(self, hop: np.ndarray) -> np.ndarray:
-        """The next `hop` samples of enhanced sound, a new array."""
-        self._analyse(hop)
-        self._send()
-        self._graph.advance()
-        self._receive()
-        return self._synthesise()
-
-    def _analyse(self, hop: np.ndarray) -> None:
-        """Spectrum and power of the frame this hop completes."""
-        self._older[EVERYTHING] = self._past
-        self._newer[EVERYTHING] = hop
-        self._past[EVERYTHING] = self._newest
-        np.multiply(self._samples, self._weights, self._frame)
-        self._forward(self._frame, ONE, self._spectrum)
-        np.multiply(self._parts, self._parts, self._squares)
-        np.add(self._real, self._imaginary, self._power)
-
-    def _send(self) -> None:
-        """Compresses the power and stores it in the graph's input; what is positive needs no lower limit."""
-        port, values = self._input, self._power
-        np.add(values, FEATURE_EPSILON, values)
-        np.power(values, self._exponent, values)
-        if port.integer:
-            np.divide(values, port.scale, values)
-            np.minimum(values, port.highest, out=values)
-            np.add(values, port.rounder, values)
-            values = self._rounded
-        port.view[EVERYTHING] = values
-
-    def _receive(self) -> None:
-        """Applies the mask in the graph's output, as complex gains because numpy would convert real ones slowly."""
-        if self._output.integer:
-            self._table.take(self._codes, None, self._gains, "clip")  # codes are always in range; "raise" would buffer
+    def process(hop: np.ndarray) -> np.ndarray:
+        # Frame and spectrum
+        older[everything] = newer
+        past[everything] = hop
+        multiply(recent, weights, frame)
+        forward(frame, one, spectrum)
+        # Features
+        multiply(parts, parts, squares)
+        add(real, imaginary, power)
+        add(power, epsilon, power)
+        power_of(power, exponent, power)
+        # Graph: `Port.encode` in place, without a lower limit since features are positive
+        if into.integer:
+            divide(power, into.scale, power)
+            smaller(power, into.highest, power)
+            add(power, into.rounder, power)
+            into.view[everything] = rounded
         else:
-            self._gains[EVERYTHING] = self._output.view
-        np.multiply(self._spectrum, self._gains, self._spectrum)
-
-    def _synthesise(self) -> np.ndarray:
-        """Overlap-add of the frame and the one before."""
-        self._inverse(self._spectrum, self._share, self._long)
-        np.multiply(self._back, self._weights, self._back)
-        enhanced = np.add(self._rising, self._pending)
-        self._waiting[EVERYTHING] = self._falling
+            into.view[everything] = power
+        graph.advance()
+        # Mask
+        if out.integer:
+            places[everything] = codes
+            table.take(places, None, gains, "clip")  # never clips, but the default would buffer
+        else:
+            gains[everything] = codes
+        multiply(spectrum, gains, spectrum)
+        # Overlap-add
+        inverse(spectrum, share, long)
+        multiply(back, weights, back)
+        enhanced = add(rising, pending)
+        waiting[everything] = falling
         return enhanced
+
+    return process
 
 
 class StreamEnhancer:
@@ -503,7 +490,7 @@ class StreamEnhancer:
         if not self.graph.bins == self.graph.mask.size == self.stft.bins:
             raise AgentError(f"{path}: the graph takes {self.graph.bins} values a frame, the frontend {self.stft.bins}")
         self.rate, self.hop, self.delay = self.stft.rate, self.stft.hop, self.stft.delay
-        self._one_hop = HopPath(self.stft, self.graph) if self.graph.direct else None
+        self._one_hop = hop_path(self.stft, self.graph) if self.graph.direct else None
 
     def reset(self) -> None:
         """Back to the start of a stream."""

@@ -133,6 +133,7 @@ def read_result(
 
     measurements = (
         measured("rtf", raw["rtf"], "1", repeats),
+        measured("hop_rtf", raw["hop_rtf"], "1", repeats),
         measured("graph_rtf", raw["graph_rtf"], "1", repeats),
         measured("frame_p50_us", graph["p50"], "us", frames),
         measured("frame_p95_us", graph["p95"], "us", frames),

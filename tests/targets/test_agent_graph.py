@@ -90,6 +90,29 @@ def test_an_integer_state_starts_at_its_zero_point(tiny):
     np.testing.assert_allclose(silent, 0.5, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "zero"), [(np.int8, 0), (np.int8, -128), (np.int8, 7), (np.uint8, 100), (np.int16, 0)]
+)
+def test_values_are_stored_by_the_affine_formula_and_saturate(dtype, zero):
+    class Memory:  # all a port asks of an interpreter
+        def tensor(self, index):
+            return lambda: np.zeros(1, dtype)
+
+    scale, limits = np.float32(0.05), np.iinfo(dtype)
+    port = agent.Port(Memory(), {"index": 0, "name": "t", "dtype": dtype, "shape": [1], "quantization": (scale, zero)})
+    span = 1.5 * (limits.max - limits.min) * scale
+    values = np.random.default_rng(0).uniform(-span, span, 20_000).astype(np.float32)
+    expected = np.clip(np.rint(values / scale) + zero, limits.min, limits.max)
+    stored = port.encode(values)
+    assert stored.dtype == dtype
+    np.testing.assert_array_equal(stored, expected)
+    assert {limits.min, limits.max} <= set(stored.tolist())
+    inside = (expected > limits.min) & (expected < limits.max)
+    assert (
+        np.abs(port.decode(stored) - values)[inside].max() < 0.51 * scale < np.abs(port.decode(stored) - values).max()
+    )
+
+
 def test_plain_kernels_give_the_same_and_count_as_not_delegated(tiny):
     path, features = tiny(), frames()
     delegated, plain = StreamGraph(path), StreamGraph(path, delegate=False)

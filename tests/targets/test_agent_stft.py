@@ -113,9 +113,9 @@ def test_enhancing_through_the_identity_returns_the_input(tiny, samples):
     np.testing.assert_allclose(enhanced, signal, atol=1e-6)
 
 
-@pytest.mark.parametrize("integer", [False, True])
-def test_blocks_of_any_size_give_the_same_sound(tiny, integer):
-    enhancer = StreamEnhancer(tiny(integer=integer))
+@pytest.mark.parametrize("variant", [{}, {"integer": True}, {"integer": True, "loose": True}])
+def test_blocks_of_any_size_give_the_same_sound(tiny, variant):
+    enhancer = StreamEnhancer(tiny(**variant))
     signal = noise(enhancer.hop * 100) * 10
     whole = enhancer.process(signal)
     enhancer.reset()
@@ -126,6 +126,24 @@ def test_blocks_of_any_size_give_the_same_sound(tiny, integer):
     np.testing.assert_array_equal(np.concatenate(pieces), whole)
     again = enhancer.process(signal)  # negative control: without a reset the state is heard
     assert not np.array_equal(again, whole)
+
+
+def test_single_hops_take_the_short_path(tiny, monkeypatch):
+    enhancer = StreamEnhancer(tiny())
+    monkeypatch.delattr(Stft, "analyse")
+    assert enhancer.process(noise(enhancer.hop)).shape == (enhancer.hop,)
+    with pytest.raises(AttributeError, match="analyse"):  # negative control: blocks do not
+        enhancer.process(noise(2 * enhancer.hop))
+
+
+def test_a_hop_leaves_its_input_and_earlier_outputs_alone(tiny):
+    enhancer = StreamEnhancer(tiny("identity"))
+    signal = noise(enhancer.hop * 3)
+    kept = signal.copy()
+    first, second, third = (enhancer.process(hop) for hop in signal.reshape(3, -1))
+    np.testing.assert_array_equal(signal, kept)
+    np.testing.assert_allclose(np.concatenate((second, third)), signal[: -enhancer.hop], atol=1e-6)
+    assert np.abs(first).max() < 1e-6
 
 
 def test_enhance_starts_afresh_each_time(tiny):

@@ -54,11 +54,12 @@ def test_models_alternate_and_every_metric_comes_back(tiny):
     for result in results:
         found = {measurement.metric: measurement for measurement in result.measurements}
         assert set(found) == {
-            "rtf", "graph_rtf", "frame_p50_us", "frame_p95_us", "frame_p99_us", "frame_max_us", "deadline_misses",
-            "peak_rss_bytes", "arena_bytes", "delegate_coverage",
+            "rtf", "hop_rtf", "graph_rtf", "frame_p50_us", "frame_p95_us", "frame_p99_us", "frame_max_us",
+            "deadline_misses", "peak_rss_bytes", "arena_bytes", "delegate_coverage",
         }  # fmt: skip
         assert all(m.target == "host" and m.provenance is Provenance.MEASURED for m in found.values())
         assert found["frame_p99_us"].n == 60
+        assert found["hop_rtf"].value == result.raw["hop_rtf"] != found["rtf"].value
         assert found["frame_p50_us"].value == result.raw["graph_us"]["p50"]
         assert sum(result.histogram.counts) == 60
         assert len(result.environment["cores"]) == 1
