@@ -117,6 +117,7 @@ def test_enhancing_through_the_identity_returns_the_input(tiny, samples):
 def test_blocks_of_any_size_give_the_same_sound(tiny, variant):
     enhancer = StreamEnhancer(tiny(**variant))
     signal = noise(enhancer.hop * 100) * 10
+    signal[enhancer.hop * 40 : enhancer.hop * 60] = 0
     whole = enhancer.process(signal)
     enhancer.reset()
     pieces, start = [], 0
