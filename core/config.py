@@ -81,15 +81,16 @@ def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
         following: list[type[BaseModel]] = []
         for current in models:
             if part in current.model_fields:
-                following += _models_in(current.model_fields[part].annotation)
+                following += models_in(current.model_fields[part].annotation)
         # A union's tag and a list's index stand in the path but name no field.
         models = following or models
     return sorted({name for current in models for name in current.model_fields})
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The config classes that a field's annotation mentions, through unions, lists and mappings."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if isinstance(annotation, types.GenericAlias | types.UnionType) or typing.get_origin(annotation):
-        return [found for part in typing.get_args(annotation) for found in _models_in(part)]
+        return [found for part in typing.get_args(annotation) for found in models_in(part)]
     return []

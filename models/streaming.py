@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from earshot.core.config import Config
+from earshot.core.errors import ModelError
 from earshot.models.frontend import Frontend
 
 State = dict[str, Tensor]
@@ -57,11 +58,13 @@ class StreamingModel(nn.Module, abc.ABC):
 
     def prepare_for_export(self) -> StreamingModel:
         """A copy in eval mode with every BatchNorm folded; same outputs to float32 rounding."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how its norms fold")
+        raise ModelError(f"{type(self).__name__} does not say how its norms fold", "implement prepare_for_export()")
 
     def layer_params(self) -> Config:
         """`params` with the sizes the layers have now, so that a pruned network can be rebuilt from its class."""
-        raise NotImplementedError(f"{type(self).__name__} does not say which sizes pruning left")
+        raise ModelError(
+            f"{type(self).__name__} does not say its layers' sizes", "implement layer_params(), or skip prune"
+        )
 
     def enhance(self, noisy: Tensor) -> Tensor:
         """Enhances whole signals: float32 `[batch, samples]` in and out, aligned."""

@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 import difflib
 import re
-import types
-import typing
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
+from earshot.core.config import models_in
 from earshot.core.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -71,7 +70,7 @@ def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Every dotted path a model knows."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        for inner in _models_in(field.annotation):
+        for inner in models_in(field.annotation):
             yield from dotted_keys(inner, f"{prefix}{name}.")
 
 
@@ -90,13 +89,13 @@ def _check_known(model: type[BaseModel], parts: list[str]) -> None:
     for part in parts:
         if part.isdigit():  # a list may stand for a model that holds one, as `budgets` does
             models += [
-                inner for found in models for key in found.model_fields.values() for inner in _models_in(key.annotation)
+                inner for found in models for key in found.model_fields.values() for inner in models_in(key.annotation)
             ]
             continue
         annotations = [found.model_fields[part].annotation for found in models if part in found.model_fields]
         if not annotations:
             raise ConfigError(f"--set {'.'.join(parts)}: unknown key", _suggest(model, parts))
-        models = [inner for annotation in annotations for inner in _models_in(annotation)]
+        models = [inner for annotation in annotations for inner in models_in(annotation)]
         if not models:
             return  # a plain value, or a mapping whose keys are free; the parse that follows judges the value
 
@@ -121,11 +120,3 @@ def _put(mapping: dict[str, Any], parts: list[str], value: Any) -> None:
         if isinstance(here, dict) and here.get(key) is None:
             here[key] = {}
         here = here[key]
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if isinstance(annotation, types.GenericAlias | types.UnionType) or typing.get_origin(annotation):
-        return [found for part in typing.get_args(annotation) for found in _models_in(part)]
-    return []

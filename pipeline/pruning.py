@@ -117,7 +117,7 @@ def cut(model: StreamingModel, ratio: float, config: PruneConfig) -> StreamingMo
             stand_in.restore(draft)
         rebuilt = type(model)(model.frontend, draft.layer_params())
         rebuilt.load_state_dict(draft.state_dict())
-    except (RuntimeError, ValueError, KeyError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, ValueError, KeyError, AssertionError, ModelError) as error:
         raise ModelError(f"{type(model).__name__} cannot be pruned by {ratio}: {error}", "skip prune") from error
     return rebuilt.eval()
 

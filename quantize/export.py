@@ -94,7 +94,7 @@ def _sizes(model: StreamingModel) -> dict[str, Any]:
     """The sizes the layers have now, where the network can say: pruning leaves others than it was built with."""
     try:
         return model.layer_params().model_dump(mode="json")
-    except NotImplementedError:
+    except ModelError:
         return model.params.model_dump(mode="json")
 
 

@@ -202,7 +202,7 @@ class Unsized(DaeUnet):
     """Cannot say which sizes pruning left."""
 
     def layer_params(self):
-        raise NotImplementedError("no sizes")
+        raise ModelError("no sizes")
 
 
 class OutputsByChannel(StreamingModel):
