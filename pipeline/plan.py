@@ -64,10 +64,23 @@ class Plan:
 
     @property
     def steps(self) -> Iterator[Step]:
-        """Every step, each after its inputs."""
+        """Every step once, each after its inputs."""
+        seen: set[str] = set()
         for row in self.rows:
-            yield from row.steps
-        yield from self.profiles
+            for step in row.steps:
+                yield from _after_inputs(step, seen)
+        for step in self.profiles:
+            yield from _after_inputs(step, seen)
+
+
+def _after_inputs(step: Step, seen: set[str]) -> Iterator[Step]:
+    """Inputs that stand in no row, like a file that enters, come right before the step that needs them."""
+    if step.title in seen:
+        return
+    seen.add(step.title)
+    for source in step.inputs.values():
+        yield from _after_inputs(source, seen)
+    yield step
 
 
 def build_plan(recipe: Recipe, data: Data) -> Plan:
@@ -139,6 +152,7 @@ def _trained(stage: str, recipe: Recipe, data: Data, current: Step | None, teach
             recipe.seed,
             teacher=taught,
             start=entered,
+            ships="quantize" in recipe.stages,
         )
     model = entered or current
     assert model is not None

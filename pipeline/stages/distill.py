@@ -13,6 +13,7 @@ from earshot.models.frontend import Frontend
 from earshot.models.registry import own_code
 from earshot.pipeline.data.base import Data
 from earshot.pipeline.progress import Progress
+from earshot.pipeline.stages.causal import require_causal
 from earshot.pipeline.stages.enter import CHECKPOINT
 from earshot.pipeline.stages.step import Inputs, Step
 from earshot.pipeline.training.config import TeachingConfig
@@ -32,6 +33,7 @@ def distill(
     *,
     teacher: Step | None = None,
     start: Step | None = None,
+    ships: bool = False,
 ) -> Step:
     """A training step.
 
@@ -45,6 +47,7 @@ def distill(
         seed: of weights, batches and augmentation.
         teacher: makes the teacher's checkpoint.
         start: makes the checkpoint that training starts from; default: fresh weights.
+        ships: stages follow that need a causal network; one that is not is refused before it is trained.
     """
 
     def produce(inputs: Inputs, out: Path, work: Path, progress: Progress) -> list[Measurement]:
@@ -60,6 +63,8 @@ def distill(
             model = checkpoint.load(inputs["start"].file(CHECKPOINT))
         else:
             model = build(network, frontend, params, f"{title}.params")
+        if ships:
+            require_causal(model, title)
         taught = checkpoint.load(inputs["teacher"].file(CHECKPOINT)) if "teacher" in inputs else None
         sampler = data.sampler(seed, settings.segment_seconds)
         trained = train(model, settings, sampler, data.validation, seed, work, progress, taught)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from earshot.core.errors import ModelError
 from earshot.core.measurement import Measurement
 from earshot.pipeline.data.base import Data
 from earshot.pipeline.progress import Progress
 from earshot.pipeline.recipe import Recipe
+from earshot.pipeline.stages.causal import require_causal
 from earshot.pipeline.stages.enter import CHECKPOINT
 from earshot.pipeline.stages.step import Inputs, Step
 
@@ -39,11 +39,7 @@ def quantize(title: str, recipe: Recipe, data: Data, *, model: Step, source: str
         if source == CHECKPOINT:
             description = checkpoint.describe(path)
             loaded = checkpoint.load(path)
-            if not loaded.causal:
-                raise ModelError(
-                    f"{path}: network '{type(loaded).__name__}' is not causal: it cannot run on a real-time target",
-                    "let it teach, and name a causal student",
-                )
+            require_causal(loaded, str(path))
             name = description.network if description else None
             quantize_model(loaded, features, out, section, network=name, advance=progress.advance)
         else:
