@@ -200,7 +200,7 @@ class Recurrent(nn.Module):
 
     def cache(self, batch: int) -> Tensor:
         """The zero state, `[batch, hidden]`."""
-        return self.gru.weight_hh_l0.new_zeros(batch, self.hidden)
+        return self.gru.get_parameter("weight_hh_l0").new_zeros(batch, self.hidden)
 
     def forward(self, sequence: Tensor) -> Tensor:
         """Whole sequences."""
@@ -221,10 +221,12 @@ class Recurrent(nn.Module):
 
     def gates(self) -> nn.ModuleList:
         """Fully connected layers from the input to reset, update and new, then from the state to the same."""
-        gru = self.gru
-        weights = (*gru.weight_ih_l0.chunk(3), *gru.weight_hh_l0.chunk(3))
-        biases = (*gru.bias_ih_l0.chunk(3), *gru.bias_hh_l0.chunk(3))
-        return nn.ModuleList(_linear(weight, bias) for weight, bias in zip(weights, biases, strict=True))
+
+        def by_gate(kind: str) -> list[Tensor]:
+            return [gate for side in ("ih", "hh") for gate in self.gru.get_parameter(f"{kind}_{side}_l0").chunk(3)]
+
+        pairs = zip(by_gate("weight"), by_gate("bias"), strict=True)
+        return nn.ModuleList(_linear(weight, bias) for weight, bias in pairs)
 
 
 def fold(module: nn.Module) -> None:

@@ -127,14 +127,11 @@ def _narrow_layers(draft: nn.Module, ratio: float, round_to: int) -> dict[nn.Mod
 
     torch-pruning leaves such layers whole, and more pruning would give a larger network.
     """
-    widths = {
-        part: getattr(part, "out_channels", None) or part.out_features
-        for part in draft.modules()
-        if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
-    }
+    layers = [part for part in draft.modules() if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
+    widths = [layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels for layer in layers]
     # The half is taken off again where torch-pruning rounds to whole channels.
-    furthest = {layer: max(0.0, 1 - (round_to + 0.5) / width) for layer, width in widths.items()}
-    return {layer: most for layer, most in furthest.items() if most < ratio}
+    furthest = [max(0.0, 1 - (round_to + 0.5) / width) for width in widths]
+    return {layer: most for layer, most in zip(layers, furthest, strict=True) if most < ratio}
 
 
 class _StandIn:
