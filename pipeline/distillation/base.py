@@ -35,7 +35,6 @@ class DistillationMethod(nn.Module):
     """
 
     needs_teacher: ClassVar[bool] = True
-    summary: ClassVar[str] = ""
 
     def __init__(self, student: StreamingModel, teacher: StreamingModel | None) -> None:
         super().__init__()
