@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from tiny_recipe import STEPS, earshot, newest_run, rows, start, value, write_recipe
+from tiny_recipe import earshot, newest_run, rows, start, value, write_recipe
 
 from earshot.core.errors import ModelError, ToolError
 from earshot.pipeline.progress import Silent
@@ -210,16 +211,19 @@ def test_a_network_that_is_not_causal_can_teach_and_never_ships(
 
 
 def test_two_runs_at_once_are_told_apart(folder: Path) -> None:
-    """The second one is refused and names the first, which ends as if it were alone."""
-    first = start(folder, "run", "tiny.yaml", "--quiet", "--set", f"distill.epochs={STEPS['epochs']}", *skip_rest())
-    store = Store(folder / ".earshot")
-    while not list((store.root / "tmp").glob("*")) and first.poll() is None:
-        pass
-    second = earshot(folder, "run", "tiny.yaml", "--quiet")
-    assert second.returncode == 3
-    assert f"pid {first.pid}" in second.stderr
-    _, err = first.communicate(timeout=300)
-    assert first.returncode == 0, err
+    """The second one is refused and names the first, which goes on."""
+    first = start(folder, "run", "tiny.yaml", "--quiet", "--set", "distill.steps_per_epoch=100000", *skip_rest())
+    try:
+        owner = folder / ".earshot" / "lock.owner"
+        while not (owner.exists() and owner.read_text().strip() == str(first.pid)) and first.poll() is None:
+            time.sleep(0.1)
+        second = earshot(folder, "run", "tiny.yaml", "--quiet")
+        assert second.returncode == 3
+        assert f"pid {first.pid}" in second.stderr
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.communicate(timeout=60)
 
 
 def skip_rest() -> list[str]:
