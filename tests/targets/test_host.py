@@ -1,6 +1,7 @@
 """The host target: fair order, clean ends, and agent results as measurements."""
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -30,12 +31,20 @@ class Notes(Silent):
         self.seen += [note.split()[0]] * steps
 
 
+@pytest.fixture(autouse=True)
+def nothing_stays_behind():
+    """Every test here: no process of its own is left; those of tests before it are none of its business."""
+    before = set(children())
+    yield
+    assert set(children()) <= before
+
+
 def children():
-    return [
+    return {
         entry.name
         for entry in Path("/proc").iterdir()
         if entry.name.isdigit() and f"PPid:\t{os.getpid()}\n" in _status(entry)
-    ]
+    }
 
 
 def _status(entry):
@@ -45,6 +54,23 @@ def _status(entry):
         return ""
 
 
+@pytest.fixture
+def nothing_stays_behind():
+    """Processes that were there before may stay: other tests start multiprocessing's resource tracker."""
+    before = children()
+    yield
+    assert children() <= before
+
+
+def test_a_process_that_stays_behind_would_be_noticed():
+    before = children()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        assert children() - before == {str(process.pid)}
+        process.kill()
+    assert children() <= before
+
+
+@pytest.mark.usefixtures("nothing_stays_behind")
 def test_models_alternate_and_every_metric_comes_back(tiny):
     notes = Notes()
     results = HostTarget().profile({"float32": tiny(), "int8": tiny(integer=True)}, QUICK, notes)
@@ -63,24 +89,23 @@ def test_models_alternate_and_every_metric_comes_back(tiny):
         assert found["frame_p50_us"].value == result.raw["graph_us"]["p50"]
         assert sum(result.histogram.counts) == 60
         assert len(result.environment["cores"]) == 1
-    assert not children()
 
 
-def test_a_bad_model_among_good_ones_is_named_and_nothing_stays_behind(tiny, tmp_path):
+@pytest.mark.usefixtures("nothing_stays_behind")
+def test_a_bad_model_among_good_ones_is_named(tiny, tmp_path):
     bad = tmp_path / "bad.tflite"
     bad.write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"bad\.tflite: not a \.tflite"):
         HostTarget().profile({"good": tiny(), "bad": bad}, QUICK, Silent())
-    assert not children()
 
 
+@pytest.mark.usefixtures("nothing_stays_behind")
 def test_too_slow_is_a_device_error(tiny):
     slow = ProfileConfig(frames=200_000, repeats=1, timeout_seconds=2)
     started = time.monotonic()
     with pytest.raises(DeviceError, match="longer than 2 s"):
         HostTarget().profile({"m": tiny()}, slow, Silent())
     assert time.monotonic() - started < 20
-    assert not children()
 
 
 def test_a_dying_agent_is_a_device_error(tiny, tmp_path):
