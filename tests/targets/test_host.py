@@ -31,14 +31,6 @@ class Notes(Silent):
         self.seen += [note.split()[0]] * steps
 
 
-@pytest.fixture(autouse=True)
-def nothing_stays_behind():
-    """Every test here: no process of its own is left; those of tests before it are none of its business."""
-    before = set(children())
-    yield
-    assert set(children()) <= before
-
-
 def children():
     return {
         entry.name
