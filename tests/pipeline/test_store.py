@@ -246,7 +246,7 @@ def test_sigkill_at_any_moment_leaves_a_valid_store(tmp_path: Path) -> None:
     rebuilt = Store(tmp_path).build("distill", 1, config={"parts": 20}, inputs={}, producer=_twenty_parts)
     assert Store(tmp_path).find(rebuilt.id) == rebuilt
     assert killed == 12
-    assert list((tmp_path / "tmp").iterdir()) == []
+    assert list(tmp_path.glob("tmp/*")) == []  # where the last one killed was whole, `tmp` itself is swept away
 
 
 def _twenty_parts(out: Path, work: Path) -> list[Measurement]:
