@@ -53,6 +53,7 @@ class Budget(Config):
         unit: checked against the metric's; needed only for a metric of your own.
         better: which way is better, for a metric of your own.
         allow: the weakest provenance that passes: `measured`, `emulated` (also measured) or `estimated` (all three).
+        allow_flags: marks that pass all the same, e.g. `throttled` or `lower-bound` (`Measurement.flags`).
         min_n: fewest samples the value may stand on.
         max_failed: how many samples may have been unscorable.
         severity: `warn` reports a miss without failing the gate.
@@ -70,6 +71,7 @@ class Budget(Config):
     unit: str | None = None
     better: Better | None = None
     allow: Literal["measured", "emulated", "estimated"] = "emulated"
+    allow_flags: tuple[str, ...] = ()
     min_n: Count = 1
     max_failed: Count = 0
     severity: Literal["fail", "warn"] = "fail"

@@ -105,6 +105,7 @@ def _reference(budget: Budget, row: Row, measurement: Measurement, rows: Sequenc
 def _why_not(budget: Budget, measurement: Measurement) -> str | None:
     """Why a measurement cannot be judged at all, None when it can."""
     provenance, why = measurement.provenance, measurement.reason or "no reason was recorded"
+    flags = [flag for flag in measurement.flags if flag not in budget.allow_flags]
     checks = (
         (
             measurement.value is None or provenance is Provenance.UNAVAILABLE,
@@ -117,6 +118,10 @@ def _why_not(budget: Budget, measurement: Measurement) -> str | None:
         (
             provenance not in budget.allowed,
             f"the value is {provenance}, which this budget accepts only with allow: {provenance}",
+        ),
+        (
+            bool(flags),
+            f"the value is marked {', '.join(flags)}, which this budget does not accept (allow_flags)",
         ),
         (
             measurement.unit != budget.required_unit,

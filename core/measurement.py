@@ -32,6 +32,7 @@ class Measurement:
         interval: 95 % confidence interval of the mean, where it was computed.
         failed: how many samples could not be scored.
         reason: why it is unavailable.
+        flags: what spoils it: `throttled`, `lower-bound`; a gate refuses it unless its budget allows that flag.
     """
 
     metric: str
@@ -43,6 +44,7 @@ class Measurement:
     interval: tuple[float, float] | None = None
     failed: int = 0
     reason: str | None = None
+    flags: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.value is not None and not math.isfinite(self.value):
@@ -53,7 +55,7 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data, without the fields that hold nothing."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: value for key, value in asdict(self).items() if value is not None and value != ()}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Measurement:
@@ -65,5 +67,6 @@ class Measurement:
                 "value": data.get("value"),
                 "provenance": Provenance(data["provenance"]),
                 "interval": tuple(interval) if interval is not None else None,
+                "flags": tuple(data.get("flags", ())),
             }
         )

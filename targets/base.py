@@ -16,28 +16,33 @@ if TYPE_CHECKING:
     from earshot.pipeline.progress import Progress
 
 PROFILES = Path(__file__).with_name("profiles")
+PRECISIONS = frozenset({"float32", "int8", "int16x8"})
 
 Kind = Literal["host", "raspberry-pi", "container", "phone", "microcontroller", "npu"]
 
 
 class DeviceProfile(Config):
-    """What is known of a class of devices; one YAML file in `targets/profiles` each.
+    """What is known of a device or a class of devices; one YAML file in `targets/profiles` each.
 
     Attributes:
-        kind: which class of target drives it.
+        kind: class of device.
+        driver: the registered driver that runs models on it (`targets/registry.py`).
         title: its name for people.
         cpu, clock_mhz: processor and its clock; None where it is read from the device.
         ram_bytes, flash_bytes: limits a model and its surroundings must fit; None where none matters.
         metrics: the metrics a budget for it should name.
+        options: settings of the driver, judged by the driver's own config.
     """
 
     kind: Kind
+    driver: str
     title: str
     cpu: str | None = None
     clock_mhz: float | None = Field(default=None, gt=0)
     ram_bytes: int | None = Field(default=None, gt=0)
     flash_bytes: int | None = Field(default=None, gt=0)
     metrics: tuple[str, ...] = ()
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class ProfileConfig(Config):
@@ -80,29 +85,60 @@ class Histogram:
 
 
 @dataclass(frozen=True)
+class OperatorCost:
+    """What one operator of the graph costs in one frame.
+
+    Attributes:
+        index: place in the graph.
+        name: builtin operator, e.g. `CONV_2D`.
+        location: name of its first output tensor.
+        value, unit: the cost: `us`, `instructions` or `cycles`.
+        placement: what runs it where a device has several processors, e.g. `npu` or `cpu`.
+    """
+
+    index: int
+    name: str
+    location: str
+    value: float
+    unit: str
+    placement: str = ""
+
+
+@dataclass(frozen=True)
 class ProfileResult:
     """What profiling one model on one target gave.
 
     Attributes:
         variant: the model's name among those profiled, e.g. `int8`.
         measurements: every number, with `target` set.
-        histogram: times of one graph step.
-        environment: runtime, versions, processor, core: what the numbers hold for.
-        raw: all the agent said, for the record.
+        histogram: times of one graph step; None where no clock was read.
+        environment: engine, versions, compiler, processor, core: what the numbers hold for.
+        raw: all the device said, for the record.
+        operators: cost of every operator, where the target can tell.
     """
 
     variant: str
     measurements: tuple[Measurement, ...]
-    histogram: Histogram
+    histogram: Histogram | None
     environment: Mapping[str, Any]
     raw: Mapping[str, Any]
+    operators: tuple[OperatorCost, ...] = ()
 
 
 class Target(Protocol):
-    """One way of running models; `name` is what a recipe, a budget and a Measurement call it."""
+    """One way of running models.
+
+    Attributes:
+        name: what a recipe, a budget and a Measurement call it.
+        kind: class of device.
+        precisions: the precisions it can run (`precision` of the stream description); others are left out, and said so.
+        exclusive: it reads this machine's clock, so nothing else may run beside it.
+    """
 
     name: str
     kind: Kind
+    precisions: frozenset[str]
+    exclusive: bool
 
     def availability(self) -> Availability:
         """Whether it can be driven now. Cheap: nothing is started."""

@@ -20,7 +20,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from earshot.core.errors import DeviceError, EarshotError, ModelError
-from earshot.targets.base import Availability, Kind, ProfileConfig, ProfileResult, read_result
+from earshot.targets.base import (
+    PRECISIONS,
+    Availability,
+    DeviceProfile,
+    Kind,
+    ProfileConfig,
+    ProfileResult,
+    read_result,
+)
 
 if TYPE_CHECKING:
     from earshot.pipeline.progress import Progress
@@ -38,9 +46,16 @@ class HostTarget:
 
     name: str = "host"
     kind: Kind = "host"
+    precisions = PRECISIONS
+    exclusive = True
 
     def __init__(self, python: str = sys.executable) -> None:
         self.python = python
+
+    @classmethod
+    def open(cls, name: str, profile: DeviceProfile) -> HostTarget:
+        """The driver's entry in the registry; the host has no options."""
+        return cls()
 
     def availability(self) -> Availability:
         """Ready where a TFLite runtime is installed."""

@@ -27,9 +27,9 @@ class TargetState:
 
 def target_states() -> Iterator[TargetState]:
     """Every registered target; nothing is started."""
-    from earshot.targets.registry import TARGETS, open_target
+    from earshot.targets.registry import builtin_profiles, open_target
 
-    for name in TARGETS:
+    for name in builtin_profiles():
         target = open_target(name)
         available = target.availability()
         yield TargetState(name, available.ok, target.kind if available.ok else available.reason, available.enable)

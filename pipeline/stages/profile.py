@@ -42,7 +42,8 @@ def profile(target: str, settings: ProfileConfig, *, models: Mapping[str, tuple[
             {
                 result.variant: {
                     "measurements": [found.to_dict() for found in result.measurements],
-                    "histogram": asdict(result.histogram),
+                    "histogram": asdict(result.histogram) if result.histogram else None,
+                    "operators": [asdict(operator) for operator in result.operators],
                     "environment": dict(result.environment),
                 }
                 for result in results

@@ -120,6 +120,17 @@ def test_what_cannot_be_trusted_fails_with_the_reason(measurement, reason):
     assert verdict.margin is None
 
 
+@pytest.mark.parametrize("flag", ["throttled", "lower-bound"])
+def test_a_marked_value_passes_only_where_the_budget_allows_its_mark(flag):
+    rows = with_int8(Measurement("rtf", 0.1, "1", 5, target="pi", flags=(flag,)))
+    budget = {"metric": "rtf", "max": 1}
+    assert one(rows, **budget, allow_flags=(flag,)).status is Status.PASS
+    assert one(rows, **budget, allow_flags=("another",)).status is Status.FAIL
+    verdict = one(rows, **budget)
+    assert verdict.status is Status.FAIL
+    assert flag in verdict.reason
+
+
 @pytest.mark.parametrize(
     ("provenance", "passes"),
     [
