@@ -1,6 +1,6 @@
 """Targets by name: a built-in device profile, a device of the user's inventory, or a user's own `package.module:Name`.
 
-    name -> DeviceProfile (targets/profiles/NAME.yaml or the inventory) -> driver -> Target
+name -> DeviceProfile (targets/profiles/NAME.yaml or the inventory) -> driver -> Target
 """
 
 from __future__ import annotations
