@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -31,6 +32,10 @@ class DeviceProfile(Config):
         cpu, clock_mhz: processor and its clock; None where it is read from the device.
         ram_bytes, flash_bytes: limits a model and its surroundings must fit; None where none matters.
         metrics: the metrics a budget for it should name.
+        needs: options that only a device of one's own has (its address); without them the profile is a class of
+            devices, which an entry of the inventory completes.
+        budgets: budgets that a run which names this target is held to, judged by the gate's own config; each is given
+            the target's name.
         options: settings of the driver, judged by the driver's own config.
     """
 
@@ -42,6 +47,8 @@ class DeviceProfile(Config):
     ram_bytes: int | None = Field(default=None, gt=0)
     flash_bytes: int | None = Field(default=None, gt=0)
     metrics: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    budgets: tuple[dict[str, Any], ...] = ()
     options: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -150,6 +157,40 @@ class Target(Protocol):
             ModelError: a model is no stream model, or the runtime refuses it.
             DeviceError: the device is absent or failed.
         """
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """A target whose results depend on more than its profile: compilers, emulators, an image. Optional."""
+
+    def identity(self) -> Mapping[str, str]:
+        """What else decides a result, e.g. `{"qemu": "7.2.1"}`; a profile made with another is made anew.
+
+        Cheap, and never raises: what is missing is left out, because profiling says what it lacks.
+        """
+
+
+@runtime_checkable
+class NeedsSetup(Protocol):
+    """A target that has to be made ready once: `earshot targets setup NAME`. Optional."""
+
+    def setup(self, progress: Progress) -> None:
+        """Builds or installs what profiling needs, into the cache folder; done already, it returns at once.
+
+        Raises:
+            ToolError: it could not be built or installed; names what failed.
+        """
+
+
+def builtin_profiles() -> tuple[str, ...]:
+    """Names of the device profiles that come with earshot."""
+    return tuple(sorted(path.stem for path in PROFILES.glob("*.yaml")))
+
+
+def did_you_mean(word: str, known: Sequence[str], more: str = "") -> str:
+    """The end of a message about an unknown name: the nearest known one, or all of them and what else there may be."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join((*known, *filter(None, [more]))) or 'none'}"
 
 
 def load_profile(name: str) -> DeviceProfile:

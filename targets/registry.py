@@ -5,12 +5,15 @@ name -> DeviceProfile (targets/profiles/NAME.yaml or the inventory) -> driver ->
 
 from __future__ import annotations
 
-import difflib
 import importlib
+import sys
+from pathlib import Path
 from typing import Protocol, cast
 
 from earshot.core.errors import ConfigError, UsageError
-from earshot.targets.base import PROFILES, DeviceProfile, Target, load_profile
+from earshot.targets.base import DeviceProfile, Target, builtin_profiles, did_you_mean, load_profile
+from earshot.targets.device_class import DeviceClass
+from earshot.targets.inventory import load_inventory
 
 # Named, not imported: a driver brings its libraries along.
 DRIVERS: dict[str, str] = {
@@ -26,21 +29,36 @@ class Driver(Protocol):
         """A target. Raises ConfigError for options that are wrong."""
 
 
-def builtin_profiles() -> tuple[str, ...]:
-    """Names of the device profiles that come with earshot."""
-    return tuple(sorted(path.stem for path in PROFILES.glob("*.yaml")))
+def known_targets() -> tuple[str, ...]:
+    """Every name that needs no module: built-in profiles, then the user's devices. Raises ConfigError."""
+    return (*builtin_profiles(), *load_inventory().devices)
+
+
+def find_profile(name: str) -> DeviceProfile | None:
+    """The device profile behind a name, None for a user's own `package.module:Name`.
+
+    Raises:
+        UsageError: no such target; says what is known.
+        ConfigError: the inventory is wrong. Built-in names are found without reading it.
+    """
+    if name in builtin_profiles():
+        return load_profile(name)
+    if ":" in name:
+        return None
+    devices = load_inventory().devices
+    if name in devices:
+        return devices[name].device()
+    raise UsageError(f"unknown target '{name}'", did_you_mean(name, known_targets(), "or package.module:Name"))
 
 
 def open_target(name: str) -> Target:
     """The target of that name. Raises UsageError, with what is known, or ConfigError."""
-    known = builtin_profiles()
-    if name in known:
-        return open_profile(name, load_profile(name))
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        near = difflib.get_close_matches(name, known, n=1)
-        all_known = f"known: {', '.join(known)}, or package.module:Name"
-        raise UsageError(f"unknown target '{name}'", f"did you mean '{near[0]}'?" if near else all_known)
+    profile = find_profile(name)
+    if profile is not None:
+        return open_profile(name, profile)
+    module, _, attribute = name.partition(":")
+    if str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))
     try:
         target: Target = getattr(importlib.import_module(module), attribute)()
     except (ImportError, AttributeError, TypeError) as error:
@@ -52,6 +70,8 @@ def open_profile(name: str, profile: DeviceProfile) -> Target:
     """A target for a device profile. Raises ConfigError when its driver or options are wrong."""
     if profile.driver not in DRIVERS:
         raise ConfigError(f"target '{name}': unknown driver '{profile.driver}'", f"known: {', '.join(DRIVERS)}")
+    if missing := [option for option in profile.needs if option not in profile.options]:
+        return DeviceClass(name, profile, missing)
     module, _, attribute = DRIVERS[profile.driver].partition(":")
     driver = cast(Driver, getattr(importlib.import_module(module), attribute))
     return driver.open(name, profile)

@@ -1,38 +1,8 @@
-"""`earshot models`, `methods` and `targets`: what recipes can name."""
+"""`earshot models` and `methods`: what recipes can name."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import click
-
-
-@dataclass(frozen=True)
-class TargetState:
-    """A target and whether it can be driven from here.
-
-    Attributes:
-        name: what recipes and budgets call it.
-        ok: it can be used now.
-        detail: its kind, or why it cannot be used.
-        enable: the command that enables it.
-    """
-
-    name: str
-    ok: bool
-    detail: str
-    enable: str
-
-
-def target_states() -> Iterator[TargetState]:
-    """Every registered target; nothing is started."""
-    from earshot.targets.registry import builtin_profiles, open_target
-
-    for name in builtin_profiles():
-        target = open_target(name)
-        available = target.availability()
-        yield TargetState(name, available.ok, target.kind if available.ok else available.reason, available.enable)
 
 
 @click.command()
@@ -63,15 +33,6 @@ def methods() -> None:
     show(("method", "what it is"), rows)
 
 
-@click.command()
-def targets() -> None:
-    """List the devices models can be timed on."""
-    from earshot.pipeline.cli.tables import show
-
-    rows = [(state.name, "yes" if state.ok else "no", state.detail, state.enable) for state in target_states()]
-    show(("target", "available", "detail", "to enable it"), rows)
-
-
 def _sizes(params: type) -> str:
     fields = getattr(params, "model_fields", {})
     return ", ".join(f"{name}={field.default}" for name, field in fields.items())
@@ -81,4 +42,4 @@ def _first_line(thing: object) -> str:
     return (thing.__doc__ or "").strip().partition("\n")[0]
 
 
-COMMANDS = (models, methods, targets)
+COMMANDS = (models, methods)

@@ -118,12 +118,14 @@ def _programs() -> Iterator[Finding]:
 
 
 def _targets() -> Iterator[Finding]:
-    from earshot.pipeline.cli.catalogue import target_states
+    from earshot.core.errors import EarshotError
+    from earshot.pipeline.cli.targets import target_states
 
-    for state in target_states():
-        yield Finding(
-            f"target {state.name}", "ok" if state.ok else "optional", state.detail, "" if state.ok else state.enable
-        )
+    try:
+        for state in target_states():
+            yield Finding(f"target {state.name}", "ok" if state.ok else "optional", state.detail, state.enable)
+    except EarshotError as error:
+        yield Finding("your own devices", "optional", error.message, error.hint or "")
 
 
 def _version(library: str) -> str | None:
