@@ -1,0 +1,1 @@
+"""Dependency-free C from an integer stream model."""
