@@ -1,11 +1,11 @@
 """Runs and times a streaming .tflite where it ships: one file, numpy and a TFLite runtime, Python 3.9 or later.
 
-    python agent.py profile MODEL [--frames N] [--repeats R] [--warmup W] [--core C] [--threads T] [--no-delegate]
+    python agent.py profile MODEL [--frames N] [--repeats R] [--warmup W] [--core C|last] [--threads T] [--no-delegate]
                                   [--audio RAW] [--paced]
 
 Every line on standard output is one JSON object with an `event`: `start`, `repeat`..., `result`, or `error`. Exit
-codes: 0 done, 2 the model or the request is wrong, 3 the machine lacks something. The same classes enhance sound on
-the host:
+codes: 0 done, 2 the model or the request is wrong, 3 the machine lacks something. Paced, it ends when standard input
+does. The same classes enhance sound on the host:
 
     sound -> Stft.analyse -> features -> StreamGraph (states carried) -> mask -> Stft.synthesise -> sound
 """
@@ -20,7 +20,9 @@ import json
 import os
 import platform
 import resource
+import shutil
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -168,8 +170,21 @@ def open_interpreter(path: str, threads: int, delegate: bool) -> Any:
         )
         interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
-        raise AgentError(f"{path}: refused by {runtime.__name__} ({' '.join(str(error).split())[:200]})") from error
+        refusal = f"{path}: refused by {runtime.__name__} ({' '.join(str(error).split())[:200]})"
+        if "Didn't find op for builtin opcode" not in refusal:
+            raise AgentError(refusal) from error
+        package = RUNTIMES[runtime.__name__.split(".")[0]]
+        old = f"{package} {version_of(package)} is too old for this model"
+        raise AgentError(refusal, f"{old}: {sys.executable} -m pip install -U {package}", exit_code=3) from error
     return interpreter
+
+
+def version_of(package: str) -> str:
+    """Version of an installed distribution, `unknown` where it has no metadata."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 class Port:
@@ -589,22 +604,102 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+def read_text(path: Path) -> str:
+    """A small file of the system's, stripped; empty where there is none."""
+    try:
+        return path.read_text(errors="replace").strip(" \t\n\0")
+    except OSError:
+        return ""
+
+
+class Conditions:
+    """How hot and how fast the machine is between repeats, and whether it was held back.
+
+    A Raspberry Pi's firmware says so itself (get_throttled: bits 0 to 3 now, 16 to 19 the same since it was switched
+    on, https://www.raspberrypi.com/documentation/computers/os.html#get_throttled); elsewhere the kernel's cooling of
+    the clock is looked at. `root` is where /sys hangs.
+    """
+
+    HELD_BACK = ("under-voltage", "clock capped", "throttled", "soft temperature limit")
+    ZONES = ("cpu", "soc", "pkg", "bcm2835")
+
+    def __init__(self, core: int = 0, root: Path = Path("/")) -> None:
+        system = root / "sys"
+        thermal = system / "class" / "thermal"
+        self._clock = system / f"devices/system/cpu/cpu{core}/cpufreq/scaling_cur_freq"
+        self._flags = sorted(system.glob("devices/platform/soc*/*firmware/get_throttled"))
+        self._zones = [
+            zone / "temp"
+            for zone in sorted(thermal.glob("thermal_zone*"))
+            if any(word in read_text(zone / "type").lower() for word in self.ZONES)
+        ]
+        self._coolers = [
+            cooler / "cur_state"
+            for cooler in sorted(thermal.glob("cooling_device*"))
+            if "cpufreq" in read_text(cooler / "type")
+        ]
+        self._vcgencmd = shutil.which("vcgencmd")
+        self.samples: list[dict[str, Any]] = []
+
+    def look(self) -> None:
+        """Takes a sample."""
+        degrees = [int(text) / 1e3 for text in map(read_text, self._zones) if _is_number(text)]
+        # The kernel's clock is what it asked for; what a Pi's firmware made of it only the firmware knows.
+        hertz, kilohertz = self._ask("measure_clock", "arm"), read_text(self._clock)
+        clock = int(hertz) / 1e6 if _is_number(hertz) else int(kilohertz) / 1e3 if _is_number(kilohertz) else None
+        flags = read_text(self._flags[0]) if self._flags else self._ask("get_throttled")
+        states = [int(text) for text in map(read_text, self._coolers) if _is_number(text)]
+        self.samples.append(
+            {
+                "temperature_c": max(degrees) if degrees else None,
+                "clock_mhz": clock,
+                "flags": int(flags, 16) if flags else None,
+                "cooling": max(states) if states else None,
+            }
+        )
+
+    def held_back(self) -> list[str] | None:
+        """What held the clock back while the samples were taken; None where the machine cannot tell."""
+        flags = [sample["flags"] for sample in self.samples if sample["flags"] is not None]
+        cooling = [sample["cooling"] for sample in self.samples if sample["cooling"] is not None]
+        if not flags and not cooling:
+            return None
+        seen = 0
+        for now in flags:
+            seen |= now | (now & ~flags[0]) >> 16
+        reasons = [reason for bit, reason in enumerate(self.HELD_BACK) if seen >> bit & 1]
+        return reasons + ["kernel cooling"] * (max(cooling, default=0) > 0)
+
+    def _ask(self, *question: str) -> str:
+        """The value vcgencmd gives, e.g. `50000` of `throttled=0x50000`; empty where it is not there or refuses."""
+        if not self._vcgencmd:
+            return ""
+        try:
+            asked = subprocess.run([self._vcgencmd, *question], capture_output=True, text=True, timeout=5, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return ""
+        return asked.stdout.strip().partition("=")[2]
+
+
+def _is_number(text: str) -> bool:
+    return text.lstrip("-").isdigit()
+
+
 def environment(threads: int, delegate: bool) -> dict[str, Any]:
     """What the figures were taken on and with."""
     runtime = load_runtime().__name__.split(".")[0]
-    try:
-        version = importlib.metadata.version(RUNTIMES[runtime])
-    except importlib.metadata.PackageNotFoundError:
-        version = "unknown"
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    clock = Path(f"/sys/devices/system/cpu/cpu{max(cores, default=0)}/cpufreq")
     return {
         "runtime": RUNTIMES[runtime],
-        "runtime_version": version,
+        "runtime_version": version_of(RUNTIMES[runtime]),
         "python": platform.python_version(),
         "numpy": np.__version__,
         "cpu": processor(),
+        "board": read_text(Path("/proc/device-tree/model")),
         "machine": platform.machine(),
         "system": platform.platform(),
+        "governor": read_text(clock / "scaling_governor"),
         "cores": cores,
         "threads": threads,
         "delegate": delegate,
@@ -673,9 +768,11 @@ def profile(
     Returns:
         The result. Hop by hop, over all repeats: `graph_us` (one invoke), `path_us` (sound to sound), deadline misses
         of the whole path, a histogram of invokes. Real-time factors, the median of the repeats: `rtf` of the whole
-        signal, `hop_rtf` hop by hop, `graph_rtf` of the invokes alone. Memory and delegate coverage.
+        signal, `hop_rtf` hop by hop, `graph_rtf` of the invokes alone. Memory and delegate coverage. `conditions`
+        before the first and after every repeat, and `held_back`: why the clock was, `[]` if not, None if unknown.
     """
     base_memory = peak_memory()
+    conditions = Conditions(max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0)
     enhancer = StreamEnhancer(path, threads, delegate)
     count = (frames + warmup) * enhancer.hop
     sound = read_sound(audio, count) if audio else swinging_noise(count, enhancer.rate)
@@ -685,6 +782,7 @@ def profile(
     all_path: list[int] = []
     rtfs, hop_rtfs, graph_rtfs = [], [], []
     seconds = frames * enhancer.hop / enhancer.rate
+    conditions.look()
     for repeat in range(repeats):
         wait()
         enhancer.reset()
@@ -706,6 +804,7 @@ def profile(
         enhancer.enhance(sound[warmup * enhancer.hop :])
         rtfs.append((clock() - start) / 1e9 / seconds)
         gc.enable()
+        conditions.look()
         emit(
             {
                 "event": "repeat",
@@ -713,6 +812,7 @@ def profile(
                 "repeats": repeats,
                 "rtf": rtfs[-1],
                 "graph_us": spread(all_graph[-frames:]),
+                "conditions": conditions.samples[-1],
             }
         )
     peak = peak_memory()
@@ -720,6 +820,7 @@ def profile(
     return {
         "event": "result",
         "model": path,
+        "precision": enhancer.graph.description.get("precision", ""),
         "frames": len(all_path),
         "repeats": repeats,
         "hop_us": enhancer.hop / enhancer.rate * 1e6,
@@ -736,6 +837,8 @@ def profile(
         "operators": operators,
         "undelegated": {name: outside.count(name) for name in outside},
         "histogram": histogram(all_graph),
+        "conditions": conditions.samples,
+        "held_back": conditions.held_back(),
         "environment": environment(threads, delegate),
     }
 
@@ -745,15 +848,21 @@ def emit(event: dict[str, Any]) -> None:
     print(json.dumps(event), flush=True)
 
 
-def pin(core: int) -> None:
-    """Keeps this process, and the threads it will start, on one core. Raises AgentError."""
+def pin(core: str) -> None:
+    """Keeps this process, and the threads it will start, on one core, `last` the last it may use. Raises AgentError."""
     if not hasattr(os, "sched_setaffinity"):
         raise AgentError("this system cannot pin a process to a core", "leave out --core", exit_code=3)
     try:
-        os.sched_setaffinity(0, {core})
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0)) if core == "last" else int(core)})
     except (OSError, ValueError) as error:
         allowed = sorted(os.sched_getaffinity(0))
         raise AgentError(f"core {core} cannot be used, this process may use {allowed}", "choose one of them") from error
+
+
+def next_turn() -> None:
+    """Waits for a line on standard input; ends this process when whoever paced it has gone."""
+    if not sys.stdin.readline():
+        sys.exit(3)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -765,7 +874,7 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("--repeats", type=int, default=5)
     command.add_argument("--warmup", type=int, default=50, help="untimed frames before a repeat")
     command.add_argument("--threads", type=int, default=1)
-    command.add_argument("--core", type=int, help="pin to this core")
+    command.add_argument("--core", help="pin to this core, or to the `last` this process may use")
     command.add_argument("--no-delegate", action="store_true", help="plain kernels, no XNNPACK")
     command.add_argument("--audio", help="raw float32 mono samples at the model's rate")
     command.add_argument("--paced", action="store_true", help="wait for a line on standard input before each repeat")
@@ -786,7 +895,7 @@ def main(arguments: list[str] | None = None) -> int:
             delegate=delegate,
             audio=options.audio,
             emit=emit,
-            wait=sys.stdin.readline if options.paced else lambda: "",
+            wait=next_turn if options.paced else lambda: None,
         )
         emit(result)
     except AgentError as error:

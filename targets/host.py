@@ -6,9 +6,8 @@ that slows down slows all models alike.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
-import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -17,9 +16,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from earshot.core.errors import DeviceError, EarshotError, ModelError
+from earshot.core.errors import DeviceError
+from earshot.targets.agent_link import AGENT, AgentLink, Ending, agent_arguments, take_turns
 from earshot.targets.base import (
     PRECISIONS,
     Availability,
@@ -33,7 +33,6 @@ from earshot.targets.base import (
 if TYPE_CHECKING:
     from earshot.pipeline.progress import Progress
 
-AGENT = Path(__file__).with_name("agent.py")
 RUNTIMES = ("ai_edge_litert", "tflite_runtime")
 
 
@@ -65,37 +64,25 @@ class HostTarget:
 
     def profile(self, models: Mapping[str, Path], config: ProfileConfig, progress: Progress) -> list[ProfileResult]:
         """Profiles every model, their repeats alternating. Raises ModelError or DeviceError."""
-        core = max(os.sched_getaffinity(0)) if config.core is None else config.core
         progress.start("profile on host", config.repeats * len(models))
         with ExitStack() as stack:
             agents = {
-                variant: stack.enter_context(AgentProcess(self.python, path, config, core))
+                variant: AgentLink(str(path), stack.enter_context(AgentProcess(self.python, path, config)))
                 for variant, path in models.items()
             }
-            for agent in agents.values():
-                agent.expect("start")
-            for _ in range(config.repeats):
-                for variant, agent in agents.items():
-                    agent.go_on()
-                    repeat = agent.expect("repeat")
-                    progress.advance(note=f"{variant} {repeat['graph_us']['p50']:.1f} us")
-            results = [read_result(variant, agent.expect("result"), self.name) for variant, agent in agents.items()]
+            found = take_turns(agents, config.repeats, progress)
         progress.finish()
-        return results
+        return [read_result(variant, raw, self.name) for variant, raw in found.items()]
 
 
 class AgentProcess:
-    """One running agent: its events are read in turn, and it is gone when the block ends, whatever happens."""
+    """A channel to an agent on this machine; it is gone when the block ends, whatever happens."""
 
-    def __init__(self, python: str, model: Path, config: ProfileConfig, core: int) -> None:
+    def __init__(self, python: str, model: Path, config: ProfileConfig) -> None:
         self.model = model
         self._timeout = config.timeout_seconds
         self._expired = False
-        self._command = [python, "-P", str(AGENT), "profile", str(model), "--paced", "--core", str(core)]
-        for option in ("frames", "repeats", "warmup", "threads"):
-            self._command += [f"--{option}", str(getattr(config, option))]
-        if not config.delegate:
-            self._command.append("--no-delegate")
+        self._command = [python, "-P", str(AGENT), *agent_arguments(str(model), config, config.core)]
 
     def __enter__(self) -> AgentProcess:
         self._errors = tempfile.TemporaryFile("w+")
@@ -119,53 +106,26 @@ class AgentProcess:
         self._process.communicate()
         self._errors.close()
 
-    def go_on(self) -> None:
-        """Lets the agent run its next repeat."""
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write("\n")
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            pass  # it has ended; what it said last is read next
-
-    def expect(self, name: str) -> dict[str, Any]:
-        """The next event, which must be `name`.
-
-        Raises:
-            ModelError: the agent refused the model.
-            DeviceError: it ended, crashed or took too long.
-        """
+    def readline(self) -> str:
+        """The next line of its standard output; empty once it has ended."""
         assert self._process.stdout is not None
-        for line in self._process.stdout:
-            event = _parse(line)
-            if event.get("event") == name:
-                return event
-            if event.get("event") == "error":
-                raise self._refusal(event)
-        raise self._ending()
+        return self._process.stdout.readline()
 
-    def _refusal(self, event: Mapping[str, Any]) -> EarshotError:
-        refused = self._process.wait() == ModelError.exit_code
-        return (ModelError if refused else DeviceError)(event["message"], event.get("hint"))
+    def write(self, text: str) -> None:
+        """Text for its standard input; lost without an error when it has ended."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(text)
+            self._process.stdin.flush()
 
-    def _ending(self) -> DeviceError:
+    def ending(self) -> Ending:
+        """Waits for its end. Raises DeviceError when its time is up."""
         code = self._process.wait()
         if self._expired:
-            return DeviceError(f"{self.model}: profiling took longer than {self._timeout:g} s", "raise timeout_seconds")
+            raise DeviceError(f"{self.model}: profiling took longer than {self._timeout:g} s", "raise timeout_seconds")
         self._errors.seek(0)
-        last = self._errors.read().strip().splitlines()[-1:]
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-        return DeviceError(f"{self.model}: the agent {how}" + (f" ({last[0]})" if last else ""))
+        return Ending.of_process(code, self._errors.read())
 
     def _expire(self) -> None:
         self._expired = True
         self._process.kill()
-
-
-def _parse(line: str) -> dict[str, Any]:
-    """A line of the agent; runtimes may write lines of their own between."""
-    try:
-        event = json.loads(line)
-    except ValueError:
-        return {}
-    return event if isinstance(event, dict) else {}

@@ -104,7 +104,7 @@ def test_a_dying_agent_is_a_device_error(tiny, tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho last words >&2\nkill -SEGV $$\n")
     python.chmod(0o755)
-    with pytest.raises(DeviceError, match=r"killed by signal 11 \(last words\)"):
+    with pytest.raises(DeviceError, match=r"killed by signal SEGV \(last words\)"):
         HostTarget(str(python)).profile({"m": tiny()}, QUICK, Silent())
     with pytest.raises(DeviceError, match="cannot be started"):
         HostTarget(str(tmp_path / "absent")).profile({"m": tiny()}, QUICK, Silent())

@@ -1,0 +1,1 @@
+"""Boards with Linux and an SSH server, a Raspberry Pi first of all."""
