@@ -202,24 +202,43 @@ def load_profile(name: str) -> DeviceProfile:
 def read_result(
     variant: str, raw: Mapping[str, Any], target: str, provenance: Provenance = Provenance.MEASURED
 ) -> ProfileResult:
-    """An agent's result as measurements; every target that runs the agent reads it here."""
-    frames, repeats, graph = raw["frames"], raw["repeats"], raw["graph_us"]
+    """An agent's result as measurements; every target that runs the agent reads it here.
 
-    def measured(metric: str, value: float, unit: str, n: int = 1) -> Measurement:
+    Times carry the flag `throttled` when something held the clock back, `delegate-missing` when XNNPACK was asked for
+    and took no operator. It has no kernels for 16-bit activations: there that is as it should be.
+    """
+    frames, repeats, graph = raw["frames"], raw["repeats"], raw["graph_us"]
+    asked = raw["environment"]["delegate"] and raw["precision"] != "int16x8"
+    marks = {"throttled": raw["held_back"], "delegate-missing": asked and not raw["delegate_coverage"]}
+    flags = tuple(mark for mark, applies in marks.items() if applies)
+
+    def timed(metric: str, value: float, unit: str, n: int) -> Measurement:
+        return Measurement(metric, value, unit, n, provenance, target, flags=flags)
+
+    def counted(metric: str, value: float, unit: str, n: int = 1) -> Measurement:
         return Measurement(metric, value, unit, n, provenance, target)
 
-    measurements = (
-        measured("rtf", raw["rtf"], "1", repeats),
-        measured("hop_rtf", raw["hop_rtf"], "1", repeats),
-        measured("graph_rtf", raw["graph_rtf"], "1", repeats),
-        measured("frame_p50_us", graph["p50"], "us", frames),
-        measured("frame_p95_us", graph["p95"], "us", frames),
-        measured("frame_p99_us", graph["p99"], "us", frames),
-        measured("frame_max_us", graph["max"], "us", frames),
-        measured("deadline_misses", raw["deadline_misses"], "1", frames),
-        measured("peak_rss_bytes", raw["peak_rss_bytes"], "bytes"),
-        measured("arena_bytes", raw["arena_bytes"], "bytes"),
-        measured("delegate_coverage", raw["delegate_coverage"], "1", raw["operators"]),
-    )
+    measurements = [
+        timed("rtf", raw["rtf"], "1", repeats),
+        timed("hop_rtf", raw["hop_rtf"], "1", repeats),
+        timed("graph_rtf", raw["graph_rtf"], "1", repeats),
+        timed("frame_p50_us", graph["p50"], "us", frames),
+        timed("frame_p95_us", graph["p95"], "us", frames),
+        timed("frame_p99_us", graph["p99"], "us", frames),
+        timed("frame_max_us", graph["max"], "us", frames),
+        timed("deadline_misses", raw["deadline_misses"], "1", frames),
+        counted("peak_rss_bytes", raw["peak_rss_bytes"], "bytes"),
+        counted("arena_bytes", raw["arena_bytes"], "bytes"),
+        counted("delegate_coverage", raw["delegate_coverage"], "1", raw["operators"]),
+    ]
+    degrees = [sample["temperature_c"] for sample in raw["conditions"] if sample["temperature_c"] is not None]
+    if degrees:
+        measurements.append(counted("temperature_c", max(degrees), "C", len(degrees)))
     histogram = Histogram(tuple(raw["histogram"]["edges_us"]), tuple(raw["histogram"]["counts"]))
-    return ProfileResult(variant, measurements, histogram, raw["environment"], raw)
+    environment = {**raw["environment"], "held_back": raw["held_back"], "clock_mhz": _clocks(raw["conditions"])}
+    return ProfileResult(variant, tuple(measurements), histogram, environment, raw)
+
+
+def _clocks(conditions: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The clocks seen, from lowest to highest."""
+    return sorted({sample["clock_mhz"] for sample in conditions if sample["clock_mhz"] is not None})
