@@ -6,8 +6,8 @@
     budgets:
       - {metric: pesq_wb, min: 2.25}
 
-The set `always` belongs to every gate: not worse than the noisy input. A budget of the
-same name replaces a shipped one.
+The set `always` belongs to every gate: not worse than the noisy input. Targets bring the budgets of their device
+profile along (`devices`). A budget of the same name replaces a shipped one and a device's.
 """
 
 from __future__ import annotations
@@ -30,11 +30,19 @@ _FOLDER = Path(__file__).parent / "budgets"
 
 
 class BudgetSet(Config):
-    """What a gate holds a run to; a plain list stands for `{budgets: [...]}`."""
+    """What a gate holds a run to; a plain list stands for `{budgets: [...]}`.
+
+    Attributes:
+        budgets: the recipe's or the file's own.
+        use: shipped sets.
+        without: names of budgets that are switched off.
+        devices: what the targets of a run bring along; filled in when a recipe is read, and kept with its run.
+    """
 
     budgets: tuple[Budget, ...] = ()
     use: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    devices: tuple[Budget, ...] = ()
 
     @model_validator(mode="before")
     @classmethod
@@ -57,11 +65,11 @@ class BudgetSet(Config):
         return self
 
     def resolved(self) -> tuple[Budget, ...]:
-        """Every budget to judge: own ones, those of the sets in use, and the set `always`; less those switched off."""
+        """Every budget to judge: `always`, the sets in use, the devices', its own; less those switched off."""
         return tuple(budget for title, budget in self._by_title().items() if title not in self.without)
 
     def _by_title(self) -> dict[str, Budget]:
-        sets = [shipped(ALWAYS), *(shipped(name) for name in self.use), self.budgets]
+        sets = [shipped(ALWAYS), *(shipped(name) for name in self.use), self.devices, self.budgets]
         return {budget.title: budget for budgets in sets for budget in budgets}
 
 

@@ -21,8 +21,10 @@ ROUNDING = 1e-9
 
 
 def gate(run: Run, budgets: BudgetSet) -> list[Verdict]:
-    """Judges a run: every budget, and first of all that the run completed."""
-    verdicts = judge(budgets.resolved(), run.rows)
+    """Judges a run: every budget, and first of all that the run completed and every target gave its numbers."""
+    verdicts = judge(budgets.resolved(), run.rows, run)
+    failed = [Verdict(f"{one.target} was profiled", Status.FAIL, one.error, target=one.target) for one in run.failures]
+    verdicts = [*failed, *verdicts]
     if run.status != "complete":
         reason = f"the run failed: {run.error or 'no reason was recorded'}"
         verdicts.insert(0, Verdict("the run completed", Status.FAIL, reason))
@@ -35,14 +37,14 @@ def recipe_budgets(run: Run) -> BudgetSet:
     return parse(BudgetSet, {"budgets": section} if isinstance(section, list) else section, f"run {run.name}: budgets")
 
 
-def judge(budgets: Sequence[Budget], rows: Sequence[Row]) -> list[Verdict]:
+def judge(budgets: Sequence[Budget], rows: Sequence[Row], run: Run | None = None) -> list[Verdict]:
     """One verdict for each budget, in order.
 
     A budget passes when its row exists, the metric was measured there in the budget's unit, the provenance is allowed,
     enough samples could be scored, and the value keeps the limit. Where a metric was measured on several targets and
-    the budget names none, the worst counts.
+    the budget names none, the worst counts. `run` knows why a target has no numbers.
     """
-    return [_with_severity(_judge_row(budget, rows), budget) for budget in budgets]
+    return [_with_severity(_judge_row(budget, rows, run), budget) for budget in budgets]
 
 
 def shipped_row(rows: Sequence[Row]) -> Row | None:
@@ -54,7 +56,7 @@ def shipped_row(rows: Sequence[Row]) -> Row | None:
     return next((row for row in reversed(rows) if row.row not in NOT_SHIPPED), None)
 
 
-def _judge_row(budget: Budget, rows: Sequence[Row]) -> Verdict:
+def _judge_row(budget: Budget, rows: Sequence[Row], run: Run | None) -> Verdict:
     row = _named(rows, budget.row) if budget.row else shipped_row(rows)
     if row is None:
         wanted = f"row '{budget.row}'" if budget.row else "row that ships"
@@ -64,6 +66,8 @@ def _judge_row(budget: Budget, rows: Sequence[Row]) -> Verdict:
         elsewhere = sorted({str(m.target) for m in row.find(budget.metric) if m.target})
         where = f" on target '{budget.target}'" if budget.target else ""
         also = f" (it was on: {', '.join(elsewhere)})" if elsewhere else ""
+        if run and budget.target and (why := run.why_absent(budget.target, row.row)):
+            also = f": {why}"
         return _failure(budget, row.row, f"{budget.metric} was not measured in row '{row.row}'{where}{also}")
     verdicts = [_judge_value(budget, row, measurement, rows) for measurement in found]
     # A miss is worse than a pass, and one that could not even be compared (no margin) is the worst.

@@ -45,16 +45,45 @@ class Row(_Plain):
         return [m for m in self.measurements if m.metric == metric and target in (None, m.target)]
 
 
+class Failure(_Plain):
+    """A target that failed or could not be used: why, and the command that mends it."""
+
+    target: str
+    error: str
+    fix: str | None = None
+
+
+class LeftOut(_Plain):
+    """A row's file that a target could not run, and why."""
+
+    target: str
+    row: str
+    reason: str
+
+
 class Run(_Plain):
-    """A finished run, complete or failed half-way; `artifacts` holds the identity of everything it made or used."""
+    """A finished run, complete or failed half-way.
+
+    `artifacts` holds the identity of everything it made or used; `failures` the targets that gave nothing, which leaves
+    a run complete; `left_out` the files that a target could not run.
+    """
 
     name: str
     recipe: dict[str, Any] = Field(default_factory=dict)
     status: Literal["complete", "failed"]
     error: str | None = None
     rows: tuple[Row, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
     verdicts: tuple[Verdict, ...] = ()
     artifacts: dict[str, str] = Field(default_factory=dict)
+
+    def why_absent(self, target: str, row: str) -> str | None:
+        """Why a target has no numbers in a row, None when nothing was recorded."""
+        for failure in self.failures:
+            if failure.target == target:
+                return f"target {target} failed: {failure.error}"
+        return next((one.reason for one in self.left_out if (one.target, one.row) == (target, row)), None)
 
     @model_validator(mode="after")
     def _rows_differ(self) -> Run:

@@ -3,12 +3,12 @@
 teacher ─┬────────────┐                             noisy   the test pairs as they are
 distill ─┴─> prune ─> quantize ─> convert (one step a variant)
    every row: export of the float streaming file where there is none yet, quality on the test set
-   every target: one profile step over the files of all rows
+   every target: one profile step over the files that ship; on the host, over the files of all rows
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from earshot.pipeline.data.base import Data
@@ -17,7 +17,7 @@ from earshot.pipeline.stages.convert import convert, variant_file
 from earshot.pipeline.stages.distill import distill
 from earshot.pipeline.stages.enter import CHECKPOINT, enter_checkpoint, enter_file
 from earshot.pipeline.stages.export import FLOAT_FILE, export
-from earshot.pipeline.stages.profile import profile
+from earshot.pipeline.stages.profile import ProfileStep, profile
 from earshot.pipeline.stages.prune import prune
 from earshot.pipeline.stages.quality import quality
 from earshot.pipeline.stages.quantize import quantize
@@ -25,6 +25,8 @@ from earshot.pipeline.stages.step import Step
 from earshot.pipeline.training.config import TeachingConfig
 
 ENTERED_MODEL = "model.tflite"
+HOST = "host"
+SHIPS = ("convert", "profile")  # the stages whose rows are files that ship
 
 
 @dataclass(frozen=True)
@@ -60,17 +62,22 @@ class Plan:
     """Rows in order, and what is measured over all of them at the end."""
 
     rows: tuple[PlannedRow, ...]
-    profiles: tuple[Step, ...]
+    profiles: tuple[ProfileStep, ...]
 
     @property
-    def steps(self) -> Iterator[Step]:
-        """Every step once, each after its inputs."""
+    def making(self) -> Iterator[Step]:
+        """Every step but the profiles once, each after its inputs."""
         seen: set[str] = set()
         for row in self.rows:
             for step in row.steps:
                 yield from _after_inputs(step, seen)
-        for step in self.profiles:
-            yield from _after_inputs(step, seen)
+
+    @property
+    def steps(self) -> Iterator[Step]:
+        """Every step once, each after its inputs."""
+        yield from self.making
+        for profiled in self.profiles:
+            yield profiled.step
 
 
 def _after_inputs(step: Step, seen: set[str]) -> Iterator[Step]:
@@ -109,11 +116,15 @@ def build_plan(recipe: Recipe, data: Data) -> Plan:
         elif recipe.profile.enter is not None:
             step = enter_file(stage, recipe.profile.enter, ENTERED_MODEL)
             rows.append(_device_row("entered", stage, step, ENTERED_MODEL, recipe, data))
-    profiles: tuple[Step, ...] = ()
-    if "profile" in recipe.stages:
-        models = {row.name: row.device for row in rows if row.device is not None}
-        profiles = tuple(profile(target, recipe.profile, models=models) for target in recipe.profile.targets)
-    return Plan(tuple(rows), profiles)
+    targets = recipe.profile.targets if "profile" in recipe.stages else ()
+    return Plan(tuple(rows), tuple(_profile(target, recipe, rows) for target in targets))
+
+
+def _profile(target: str, recipe: Recipe, rows: Sequence[PlannedRow]) -> ProfileStep:
+    """The host takes seconds for the files of all rows; a device or an emulator gets those that can ship."""
+    every = target == HOST
+    models = {row.name: row.device for row in rows if row.device is not None and (every or row.stage in SHIPS)}
+    return profile(target, recipe.profile, models=models)
 
 
 def _teacher(recipe: Recipe, data: Data) -> Step | None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Progress(Protocol):
-    """Receives progress of one task at a time."""
+    """Receives progress of one task at a time; work that runs side by side has one each, from `beside`."""
 
     def start(self, task: str, total: int | None) -> None:
         """A task begins; `total` steps, or None when unknown."""
@@ -22,6 +22,9 @@ class Progress(Protocol):
 
     def finish(self, note: str = "") -> None:
         """The current task is done."""
+
+    def beside(self) -> Progress:
+        """A progress of its own for work that runs in another thread at the same time."""
 
 
 class Silent:
@@ -35,6 +38,10 @@ class Silent:
 
     def finish(self, note: str = "") -> None:
         """Ignores the end."""
+
+    def beside(self) -> Silent:
+        """As silent."""
+        return self
 
 
 class Queued:
@@ -54,6 +61,10 @@ class Queued:
     def finish(self, note: str = "") -> None:
         """Sends the end."""
         self._queue.put(("finish", (note,)))
+
+    def beside(self) -> Silent:
+        """None: the queue carries one task at a time."""
+        return Silent()
 
 
 @contextmanager

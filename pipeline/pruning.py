@@ -221,9 +221,10 @@ def measured_frame_us(model: StreamingModel, target: str, work: Path) -> float:
     path = work / "candidate.tflite"
     export_float(model, path)
     result = open_target(target).profile({"candidate": path}, ProfileConfig(repeats=3), Silent())[0]
-    found = next(one for one in result.measurements if one.metric == "frame_p50_us")
-    if found.value is None:
-        raise ToolError(f"target {target} could not time the pruned network: {found.reason}")
+    found = next((one for one in result.measurements if one.metric == "frame_p50_us"), None)
+    if found is None or found.value is None:
+        why = found.reason if found else "it reads no clock"
+        raise ToolError(f"target {target} could not time the pruned network: {why}", "prune.until.target: host")
     return found.value
 
 

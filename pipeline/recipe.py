@@ -10,6 +10,7 @@ Two keys belong to every stage section:
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -27,6 +28,7 @@ from earshot.quantize.convert import ConvertConfig
 from earshot.quantize.entry import EntryConfig
 from earshot.quantize.plan import QuantizeConfig
 from earshot.targets.base import ProfileConfig
+from earshot.targets.registry import device_budgets
 
 STAGES = ("distill", "prune", "quantize", "convert", "profile")
 DATA_VARIABLE = "EARSHOT_DATA"
@@ -116,7 +118,14 @@ class ProfileSection(ProfileConfig, StageSection):
 
     accepts: ClassVar[tuple[str, ...]] = (".tflite",)
 
-    targets: tuple[str, ...] = ("host",)
+    targets: Annotated[tuple[str, ...], Field(min_length=1)] = ("host",)
+
+    @model_validator(mode="after")
+    def _targets_differ(self) -> ProfileSection:
+        doubled = [name for name, count in Counter(self.targets).items() if count > 1]
+        if doubled:
+            raise ValueError(f"target '{doubled[0]}' is named twice")
+        return self
 
 
 class NetworkSection(Config):
@@ -262,11 +271,26 @@ def load_recipe(
                 "set the paths in its data section, or run: earshot run real16k --data DIR",
             )
         environment = {**environment, DATA_VARIABLE: str(data)}
-    recipe = parse(Recipe, expand_variables(raw, environment), str(path))
+    recipe = parse(Recipe, _with_device_budgets(expand_variables(raw, environment), str(path)), str(path))
     for key, file in recipe.own_files().items():
         if not file.exists():
             raise ConfigError(f"{path}: {key}: no such file: {file}", "relative paths start where earshot is run")
     return recipe
+
+
+def _with_device_budgets(raw: dict[str, Any], source: str) -> dict[str, Any]:
+    """The recipe with the budgets that its targets bring along; what has another form is left to `parse`."""
+    profile, budgets = raw.get("profile") or {}, raw.get("budgets") or {}
+    budgets = {"budgets": budgets} if isinstance(budgets, list) else budgets
+    if not isinstance(profile, dict) or not isinstance(budgets, dict) or profile.get("skip"):
+        return raw
+    targets = profile.get("targets", ())
+    names = [name for name in targets if isinstance(name, str)] if isinstance(targets, list) else []
+    try:
+        brought = [budget for name in dict.fromkeys(names) for budget in device_budgets(name)]
+    except UsageError as error:
+        raise ConfigError(f"{source}: profile.targets: {error.message}", error.hint) from error
+    return {**raw, "budgets": {**budgets, "devices": brought}} if brought or "devices" in budgets else raw
 
 
 def _locate(source: str) -> Path:

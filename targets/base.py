@@ -34,8 +34,8 @@ class DeviceProfile(Config):
         metrics: the metrics a budget for it should name.
         needs: options that only a device of one's own has (its address); without them the profile is a class of
             devices, which an entry of the inventory completes.
-        budgets: budgets that a run which names this target is held to, judged by the gate's own config; each is given
-            the target's name.
+        budgets: budgets that a run which names this target is held to, judged by the gate's own config; `target` is
+            filled in, and a `name` gets the target's in front: `ram` becomes `cortex-m4-ram`.
         options: settings of the driver, judged by the driver's own config.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from earshot.core.errors import ConfigError, UsageError
 from earshot.targets.base import DeviceProfile, Target, builtin_profiles, did_you_mean, load_profile
@@ -17,6 +17,7 @@ from earshot.targets.inventory import load_inventory
 
 # Named, not imported: a driver brings its libraries along.
 DRIVERS: dict[str, str] = {
+    "ethos-u": "earshot.targets.npu.target:EthosUTarget",
     "host": "earshot.targets.host:HostTarget",
 }
 
@@ -49,6 +50,18 @@ def find_profile(name: str) -> DeviceProfile | None:
     if name in devices:
         return devices[name].device()
     raise UsageError(f"unknown target '{name}'", did_you_mean(name, known_targets(), "or package.module:Name"))
+
+
+def device_budgets(name: str) -> list[dict[str, Any]]:
+    """The budgets that a target's profile brings along, as plain data: named after the target and bound to it.
+
+    Raises:
+        UsageError, ConfigError: as `find_profile`.
+    """
+    profile = find_profile(name)
+    budgets = profile.budgets if profile else ()
+    named = [{**budget, "name": f"{name}-{budget['name']}"} if "name" in budget else budget for budget in budgets]
+    return [{**budget, "target": name} for budget in named]
 
 
 def open_target(name: str) -> Target:

@@ -32,6 +32,16 @@ def open_stream(model: Path, threads: int = 1) -> StreamEnhancer:
         raise kind(error.message, error.hint) from error
 
 
+def stream_precision(model: Path) -> str:
+    """`float32`, `int8` or `int16x8`, as the stream description says; no runtime is needed. Raises ModelError."""
+    from earshot.targets.agent import AgentError, read_description
+
+    try:
+        return str(read_description(str(model)).get("precision", "float32"))
+    except AgentError as error:
+        raise ModelError(error.message, error.hint) from error
+
+
 @contextlib.contextmanager
 def _native_chatter_off() -> Iterator[None]:
     """Runtimes greet on standard error whenever a delegate is made; their refusals come as exceptions all the same."""

@@ -56,6 +56,10 @@ class Bars:
         self._bars.stop_task(self._task)
         self._task = None
 
+    def beside(self) -> Bars:
+        """Bars of its own on the same screen."""
+        return Bars(self._bars)
+
 
 class Lines:
     """`earshot.pipeline.progress.Progress` in a log: a line when a task ends, and a sign of life while it lasts."""
@@ -82,6 +86,10 @@ class Lines:
     def finish(self, note: str = "") -> None:
         """Says that the task is done and how long it took."""
         self._say(f"{time.monotonic() - self._began:.1f} s", note)
+
+    def beside(self) -> Lines:
+        """Lines of its own in the same log; each names its task."""
+        return Lines()
 
     def _say(self, state: str, note: str) -> None:
         click.echo("  ".join(part for part in (self._task, state, note) if part), err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,17 @@ store_option: Decorator = click.option(
     help="Folder of artifacts and runs (or set EARSHOT_HOME).",
 )
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+targets_option: Decorator = click.option(
+    "--targets", metavar="NAME,NAME...", help="Devices to measure on, see `earshot targets`; sets profile.targets."
+)
+
+
+def targets_override(targets: str | None) -> list[str]:
+    """The setting that `--targets` stands for, if it was given."""
+    names = [name.strip() for name in (targets or "").split(",") if name.strip()]
+    return [f"profile.targets={json.dumps(names)}"] if targets is not None else []
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:

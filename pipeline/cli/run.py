@@ -6,12 +6,14 @@ from pathlib import Path
 
 import click
 
-from earshot.pipeline.cli.options import open_store, recipe_options, store_option
+from earshot.core.errors import MachineError
+from earshot.pipeline.cli.options import open_store, recipe_options, store_option, targets_option, targets_override
 from earshot.pipeline.cli.reports import present, report_option
 
 
 @click.command()
 @recipe_options
+@targets_option
 @click.option("--wait", is_flag=True, help="Wait while another process uses the store, instead of failing.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 @report_option
@@ -21,6 +23,7 @@ def run(
     recipe: str,
     overrides: tuple[str, ...],
     data: Path | None,
+    targets: str | None,
     wait: bool,
     quiet: bool,
     reports: tuple[Path, ...],
@@ -29,33 +32,35 @@ def run(
     """Walk a recipe through its stages to the gate.
 
     RECIPE is a YAML file or one that comes with earshot: quickstart, real16k. What an earlier run has made is used
-    again. Exit code 0: all budgets kept; 1: one is missed; 2: the request is wrong; 3: the machine failed.
+    again. Exit code 0: all budgets kept; 1: one is missed; 2: the request is wrong; 3: the machine or a target failed.
     """
     from earshot.ci.run_file import read_run
     from earshot.pipeline.cli.bars import drawer
     from earshot.pipeline.recipe import load_recipe
     from earshot.pipeline.runner import run as run_recipe
 
-    resolved = load_recipe(recipe, overrides, data)
+    resolved = load_recipe(recipe, [*overrides, *targets_override(targets)], data)
     store = open_store(store_root)
     with store.lock(wait), drawer(quiet) as progress:
         path = run_recipe(resolved, store, progress)
     finished = read_run(path)
     code = present(finished, finished.verdicts, reports)
     click.echo(f"run: {path}", err=True)
-    raise click.exceptions.Exit(code)
+    raise click.exceptions.Exit(MachineError.exit_code if finished.failures else code)
 
 
 @click.command()
 @recipe_options
+@targets_option
 @store_option
-def plan(recipe: str, overrides: tuple[str, ...], data: Path | None, store_root: Path) -> None:
+def plan(recipe: str, overrides: tuple[str, ...], data: Path | None, targets: str | None, store_root: Path) -> None:
     """Show what `run` would do, without doing it."""
     from earshot.pipeline.cli.tables import show
     from earshot.pipeline.recipe import load_recipe
     from earshot.pipeline.runner import plan as plan_steps
 
-    steps = plan_steps(load_recipe(recipe, overrides, data), open_store(store_root))
+    resolved = load_recipe(recipe, [*overrides, *targets_override(targets)], data)
+    steps = plan_steps(resolved, open_store(store_root))
     show(("stage", "state", "artifact", "why"), [(step.stage, step.state, step.artifact, step.why) for step in steps])
 
 

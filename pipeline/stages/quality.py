@@ -81,7 +81,7 @@ class _Titled:
 
     def __init__(self, progress: Progress, row: str) -> None:
         self._progress, self._row = progress, row
-        self.advance, self.finish = progress.advance, progress.finish
+        self.advance, self.finish, self.beside = progress.advance, progress.finish, progress.beside
 
     def start(self, task: str, total: int | None) -> None:
         """A task begins."""
