@@ -61,10 +61,18 @@ class Channel(Protocol):
 
 
 class AgentLink:
-    """One running agent, its events read in turn."""
+    """One running agent, its events read in turn.
 
-    def __init__(self, model: str, channel: Channel) -> None:
-        self.model, self._channel = model, channel
+    Args:
+        model: the model's file, as the user named it.
+        channel: the way to the agent.
+        device: name that begins every message; empty where it is this machine.
+        sent_as: the model's file as the agent was given it, where that is another.
+    """
+
+    def __init__(self, model: str, channel: Channel, device: str = "", sent_as: str = "") -> None:
+        self._model, self._channel = model, channel
+        self._device, self._sent_as = f"{device}: " if device else "", sent_as or model
 
     def go_on(self) -> None:
         """Lets the agent run its next repeat."""
@@ -87,14 +95,15 @@ class AgentLink:
 
     def _refusal(self, event: Mapping[str, Any]) -> EarshotError:
         refused = self._channel.ending().code == ModelError.exit_code
-        return (ModelError if refused else DeviceError)(event["message"], event.get("hint"))
+        message = self._device + event["message"].replace(self._sent_as, self._model)
+        return (ModelError if refused else DeviceError)(message, event.get("hint"))
 
     def _death(self) -> DeviceError:
         ending = self._channel.ending()
         last = ending.words.strip().splitlines()[-1:]
         how = f"was killed by signal {ending.signal}" if ending.signal else f"ended with code {ending.code}"
         hint = "out of memory? profile fewer models at once" if ending.signal == "KILL" else None
-        return DeviceError(f"{self.model}: the agent {how}" + (f" ({last[0]})" if last else ""), hint)
+        return DeviceError(f"{self._device}{self._model}: the agent {how}" + (f" ({last[0]})" if last else ""), hint)
 
 
 def agent_arguments(model: str, config: ProfileConfig, core: int | None) -> list[str]:
