@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +26,7 @@ from earshot.quantize.metadata import (
     write_stream_model,
 )
 from earshot.quantize.plan import FLOAT_FILE, QuantizeConfig, QuantizedPlan, settle
+from earshot.quantize.quiet import quiet
 from earshot.quantize.standard import standardise
 
 
@@ -91,11 +94,12 @@ def quantize_tensorflow(
     except ImportError as error:
         raise UsageError(f"{path}: TensorFlow is needed to read it", "pip install 'earshot[tensorflow]'") from error
     try:
-        saved = path.is_dir()
-        lite = tf.lite.TFLiteConverter
-        content = (
-            lite.from_saved_model(str(path)) if saved else lite.from_keras_model(tf.keras.models.load_model(path))
-        ).convert()
+        with quiet(), contextlib.redirect_stdout(io.StringIO()):
+            lite = tf.lite.TFLiteConverter
+            saved = path.is_dir()
+            model = None if saved else tf.keras.models.load_model(path)
+            converter = lite.from_saved_model(str(path)) if saved else lite.from_keras_model(model)
+            content = converter.convert()
     except Exception as error:
         raise ToolError(f"{path}: TensorFlow could not convert it ({str(error)[:200]})") from error
     with tempfile.TemporaryDirectory() as folder:
