@@ -19,17 +19,21 @@ class LossConfig(Config):
         magnitude: error of compressed magnitudes.
         complex: error of compressed complex spectra.
         si_sdr: negative scale-invariant SDR in dB, divided by 10.
+        stoi: 1 - STOI, in a form that can be differentiated.
+        pesq: disturbance after P.862 in MOS, likewise.
         exponent: the compression.
     """
 
     magnitude: Weight = 0.7
     complex: Weight = 0.3
     si_sdr: Weight = 0.0
+    stoi: Weight = 0.0
+    pesq: Weight = 0.0
     exponent: Annotated[float, Field(gt=0, le=1)] = 0.3
 
     @model_validator(mode="after")
     def _some(self) -> LossConfig:
-        if not (self.magnitude or self.complex or self.si_sdr):
+        if not (self.magnitude or self.complex or self.si_sdr or self.stoi or self.pesq):
             raise ValueError("at least one weight must be above zero")
         return self
 

@@ -4,6 +4,7 @@
     magnitude       mean (|Y|^c - |S|^c)²
     complex         mean | |Y|^(c-1) Y - |S|^(c-1) S |²
     si_sdr          mean -SI-SDR(y, s) / 10        (Le Roux et al. 2019, eq. 3)
+    stoi, pesq      see `perceptual.py`
 
 Compressed-spectrum losses follow Ephrat et al. 2018 and Braun & Tashev 2021 (arXiv 2009.12286, eq. 5).
 """
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from earshot.models.frontend import Frontend
 from earshot.pipeline.training.config import LossConfig
+from earshot.pipeline.training.perceptual import disturbance_loss, intelligibility_loss
 
 _EPSILON = 1e-6
 
@@ -45,6 +47,12 @@ def task_loss(config: LossConfig, frontend: Frontend, estimate: Tensor, clean: T
     if config.si_sdr:
         signal = frontend.signal(estimate, clean.shape[-1])
         total = total - config.si_sdr * si_sdr(signal, clean).mean() / 10
+    if config.stoi or config.pesq:
+        power, wanted_power = (spectrum.real.square() + spectrum.imag.square() for spectrum in (estimate, target))
+        if config.stoi:
+            total = total + config.stoi * intelligibility_loss(power, wanted_power, frontend).mean()
+        if config.pesq:
+            total = total + config.pesq * disturbance_loss(power, wanted_power, frontend).mean()
     return total
 
 

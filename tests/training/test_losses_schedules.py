@@ -11,6 +11,7 @@ from earshot.core.errors import ConfigError
 from earshot.models.frontend import Frontend
 from earshot.pipeline.training.config import LossConfig, PruneConfig, TrainConfig
 from earshot.pipeline.training.losses import si_sdr, task_loss
+from earshot.pipeline.training.perceptual import disturbance_loss, intelligibility_loss
 from earshot.pipeline.training.schedule import learning_rate
 
 FRONTEND = Frontend(window=64, hop=32, fft=64)
@@ -20,7 +21,7 @@ NOISY = (CLEAN + 0.4 * DICE.standard_normal((2, 320))).astype(np.float32)
 
 
 def loss(estimate: np.ndarray = NOISY, **weights: float) -> float:
-    config = LossConfig(**({"magnitude": 0.0, "complex": 0.0, "si_sdr": 0.0} | weights))
+    config = LossConfig(**(dict.fromkeys(("magnitude", "complex", "si_sdr"), 0.0) | weights))
     return float(task_loss(config, FRONTEND, FRONTEND.spectrum(torch.from_numpy(estimate)), torch.from_numpy(CLEAN)))
 
 
@@ -65,8 +66,18 @@ def test_the_si_sdr_loss_is_its_negative_tenth() -> None:
     assert loss(si_sdr=0.5, magnitude=1) == pytest.approx(0.5 * expected + loss(magnitude=1), rel=1e-4)
 
 
+def test_the_perceptual_losses_count_by_their_weights() -> None:
+    powers = [spectrum.abs().square() for spectrum in map(FRONTEND.spectrum, map(torch.from_numpy, (NOISY, CLEAN)))]
+    stoi, pesq = (float(part(*powers, FRONTEND).mean()) for part in (intelligibility_loss, disturbance_loss))
+    assert min(stoi, pesq) > 0.01
+    assert abs(stoi - pesq) > 0.01
+    assert loss(stoi=0.5) == pytest.approx(0.5 * stoi, rel=1e-4)
+    assert loss(pesq=0.1) == pytest.approx(0.1 * pesq, rel=1e-4)
+    assert loss(magnitude=1, stoi=2, pesq=3) == pytest.approx(loss(magnitude=1) + 2 * stoi + 3 * pesq, rel=1e-4)
+
+
 def test_gradients_stay_finite_in_silence() -> None:
-    config = LossConfig(magnitude=0.5, complex=0.5, si_sdr=0.1)
+    config = LossConfig(magnitude=0.5, complex=0.5, si_sdr=0.1, stoi=0.1, pesq=0.1)
     for estimate in (torch.zeros(1, 11, 33), 1e-12 * torch.randn(1, 11, 33), torch.randn(1, 11, 33)):
         spectrum = estimate.to(torch.complex64).requires_grad_(True)
         task_loss(config, FRONTEND, spectrum, torch.zeros(1, 320)).backward()
