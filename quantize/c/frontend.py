@@ -3,7 +3,7 @@
     sound -> NAME_analyse -> frame -> NAME_step (the network) -> mask -> NAME_synthesise -> sound
 
 `stft/frontend.c` is the arithmetic of `models/frontend.py` one hop at a time; what depends on the model is generated:
-sizes and quantisation in `NAME_frontend.h`, tables in `NAME_frontend_tables.h`.
+sizes and quantisation in the network's `NAME.h`, types in `NAME_frontend.h`, tables in `NAME_frontend_tables.h`.
 """
 
 from __future__ import annotations
@@ -36,22 +36,13 @@ HEADER = """\
 
 #include "model.h"
 
-#define MODEL_RATE {rate} /* Hz */
-#define MODEL_HOP {hop}
-#define MODEL_WINDOW {window}
-#define MODEL_FFT {fft}
-#define MODEL_BINS {bins}
-#define MODEL_DELAY {delay} /* samples from an input sample to its enhanced form */
-#define MODEL_COMPRESSION {compression}
-#define MODEL_EPSILON {epsilon}
+#define MODEL_BINS MODEL_FRAME_SIZE
+#define MODEL_DELAY (MODEL_WINDOW - MODEL_HOP) /* samples from an input sample to its enhanced form */
+#define MODEL_EPSILON {epsilon} /* on power, before compression */
 
-/* What the network's integers stand for: step * (integer - zero) */
+/* What frames and masks are made of. */
 typedef {c_type} model_value_t;
-#define MODEL_FRAME_STEP {frame_step}
-#define MODEL_FRAME_ZERO ({frame_zero})
-#define MODEL_FRAME_STEPS {frame_steps} /* from zero to the largest integer */
-#define MODEL_MASK_STEP {mask_step}
-#define MODEL_MASK_ZERO ({mask_zero})
+#define MODEL_VALUE_MAX {largest}
 
 void model_frontend_reset(void);
 /* hop: the next samples. frame: the network's input. */
@@ -137,23 +128,13 @@ def _header(graph: Graph, description: StreamDescription) -> str:
     mask = _port(graph, graph.outputs[description.output], frontend)
     if frame.dtype != mask.dtype:
         raise ModelError(f"{graph.source}: the frame is {frame.dtype} and the mask {mask.dtype}; they must be alike")
-    assert frame.quantization is not None and mask.quantization is not None
-    zero = frame.quantization.zero_point
     return HEADER.format(
         rate=frontend.rate,
         hop=frontend.hop,
-        window=frontend.window,
-        fft=frontend.fft,
-        bins=frontend.bins,
         delay=frontend.delay_samples,
-        compression=_float(frontend.compression),
         epsilon=_float(FEATURE_EPSILON),
         c_type=C_TYPES[frame.dtype],
-        frame_step=_float(frame.quantization.scale),
-        frame_zero=zero,
-        frame_steps=_float(np.iinfo(frame.dtype).max - zero),
-        mask_step=_float(mask.quantization.scale),
-        mask_zero=mask.quantization.zero_point,
+        largest=np.iinfo(frame.dtype).max,
     )
 
 

@@ -178,15 +178,15 @@ void model_analyse(const float hop[MODEL_HOP], model_value_t frame[MODEL_BINS]) 
     for (int k = 0; k < MODEL_BINS; k++) {
         const complex_t x = spectrum[k];
         const float feature = power(x.re * x.re + x.im * x.im + MODEL_EPSILON, MODEL_COMPRESSION / 2);
-        const float steps = feature * (1.0f / MODEL_FRAME_STEP); /* positive: only the upper end can be passed */
-        const float held = steps < MODEL_FRAME_STEPS ? steps : MODEL_FRAME_STEPS;
-        frame[k] = (model_value_t)bits_of(held + (ROUNDER + MODEL_FRAME_ZERO));
+        const float steps = feature * (1.0f / MODEL_FRAME_SCALE); /* positive: only the upper end can be passed */
+        const float highest = MODEL_VALUE_MAX - MODEL_FRAME_ZERO_POINT;
+        frame[k] = (model_value_t)bits_of((steps < highest ? steps : highest) + (ROUNDER + MODEL_FRAME_ZERO_POINT));
     }
 }
 
 static inline complex_t masked(const model_value_t mask[MODEL_BINS], int k) {
-    /* The inverse FFT's 1 / MODEL_FFT goes into the mask's step. */
-    const float gain = (float)(mask[k] - MODEL_MASK_ZERO) * (MODEL_MASK_STEP / MODEL_FFT);
+    /* The inverse FFT's 1 / MODEL_FFT goes into the mask's scale. */
+    const float gain = (float)(mask[k] - MODEL_MASK_ZERO_POINT) * (MODEL_MASK_SCALE / MODEL_FFT);
     return (complex_t){gain * spectrum[k].re, gain * spectrum[k].im};
 }
 

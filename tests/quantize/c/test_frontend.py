@@ -45,6 +45,21 @@ def graph_of(frontend, dtype="int16", frame=(FRAME_STEP, 0), mask=(MASK_STEP, 0)
     return Graph("test.tflite", (port(0, "f", frame), port(1, "m", mask)), (), {"frame": 0}, {"mask": 1}, metadata)
 
 
+def network_header(graph, name):
+    """What the generated network's header says to the frontend."""
+    frontend = json.loads(graph.metadata["earshot"])["frontend"]
+    facts = {key.upper(): frontend[key] for key in ("rate", "window", "hop", "fft")}
+    facts["COMPRESSION"] = f"{frontend['compression']:.9e}f"
+    for kind, tensor in zip(("FRAME", "MASK"), graph.tensors, strict=True):
+        quantization = tensor.quantization
+        facts |= {
+            f"{kind}_SIZE": tensor.shape[2],
+            f"{kind}_SCALE": f"{quantization.scale:.9e}f",
+            f"{kind}_ZERO_POINT": quantization.zero_point,
+        }
+    return "".join(f"#define {name}_{key} {value}\n" for key, value in facts.items()) + "#include <stdint.h>\n"
+
+
 class Compiled:
     """The C frontend behind ctypes. Its network passes a mask of ones."""
 
@@ -53,7 +68,7 @@ class Compiled:
         self.dtype = np.dtype(graph.tensors[0].dtype)
         c_type = f"{self.dtype.name}_t"
         declaration = f"void {name}_step(const {c_type} *frame, {c_type} *mask)"
-        (folder / f"{name}.h").write_text(f"#include <stdint.h>\n{declaration};\n")
+        (folder / f"{name}.h").write_text(network_header(graph, name.upper()) + f"{declaration};\n")
         one = round(1 / float(graph.tensors[1].quantization.scale)) + graph.tensors[1].quantization.zero_point
         bins = graph.tensors[0].shape[2]
         body = f"for (int k = 0; k < {bins}; k++) mask[k] = ({c_type})(frame[k] * 0 + {one});"
