@@ -24,13 +24,16 @@ def _fill_value(value: Any) -> Any:
     return {"value": None, **value} if isinstance(value, dict) else value
 
 
-class _Plain(Config):
-    """Later minor versions may add keys: unknown ones are ignored."""
+ReadMeasurement = Annotated[Measurement, BeforeValidator(_fill_value)]
+
+
+class Plain(Config):
+    """Data of a file that earshot wrote. Later minor versions may add keys: unknown ones are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
 
-class Row(_Plain):
+class Row(Plain):
     """One line of a run: a stage's artifact, or one variant of it, with what was measured on it."""
 
     row: str = Field(min_length=1)
@@ -38,14 +41,14 @@ class Row(_Plain):
     artifact: str | None = None
     cached: bool = False
     seconds: float | None = None
-    measurements: tuple[Annotated[Measurement, BeforeValidator(_fill_value)], ...] = ()
+    measurements: tuple[ReadMeasurement, ...] = ()
 
     def find(self, metric: str, target: str | None = None) -> list[Measurement]:
         """Measurements of a metric, on one target or on all."""
         return [m for m in self.measurements if m.metric == metric and target in (None, m.target)]
 
 
-class Failure(_Plain):
+class Failure(Plain):
     """A target that failed or could not be used: why, and the command that mends it."""
 
     target: str
@@ -53,7 +56,7 @@ class Failure(_Plain):
     fix: str | None = None
 
 
-class LeftOut(_Plain):
+class LeftOut(Plain):
     """A row's file that a target could not run, and why."""
 
     target: str
@@ -61,7 +64,7 @@ class LeftOut(_Plain):
     reason: str
 
 
-class Run(_Plain):
+class Run(Plain):
     """A finished run, complete or failed half-way.
 
     `artifacts` holds the identity of everything it made or used; `failures` the targets that gave nothing, which leaves

@@ -19,13 +19,25 @@ LEGEND = {"≈": "emulated", "~": "estimated", "?": "stand-in, never accepted"}
 
 @dataclass(frozen=True)
 class Column:
-    """One number of the table: `scale` turns the metric's unit into the header's."""
+    """One number of the table: `scale` turns the metric's unit into the header's.
+
+    Attributes:
+        others: metrics that stand in for it where it was not measured.
+        timing: it belongs to a target rather than to the model.
+    """
 
     metric: str
     title: str
     unit: str
     scale: float
     digits: int
+    others: tuple[str, ...] = ()
+    timing: bool = False
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """All metrics that it may show, the first one that was measured counts."""
+        return (self.metric, *self.others)
 
     @property
     def header(self) -> str:
@@ -41,10 +53,12 @@ COLUMNS = (
     Column("pesq_wb", "PESQ", "MOS", 1, 3),
     Column("stoi", "STOI", "", 1, 3),
     Column("si_sdr", "SI-SDR", "dB", 1, 2),
-    Column("rtf", "RTF", "", 1, 4),
-    Column("frame_p50_us", "p50", "µs", 1, 1),
-    Column("frame_p99_us", "p99", "µs", 1, 1),
+    Column("rtf", "RTF", "", 1, 4, timing=True),
+    Column("frame_p50_us", "p50", "µs", 1, 1, timing=True),
+    Column("frame_p99_us", "p99", "µs", 1, 1, timing=True),
 )
+# A target that tells one of these is more than a clock: the cross-device table shows it whole.
+DEVICE_METRICS = ("instructions_per_frame", "ram_bytes", "flash_bytes", "npu_coverage")
 
 
 @dataclass(frozen=True)
@@ -52,29 +66,36 @@ class Line:
     """One line of the table.
 
     Attributes:
-        label: the row's name, or the target's where a row was measured on several.
-        cells: as many as `COLUMNS`.
+        label: the row's name.
+        cells: as many as `columns` gives for the run.
         status: the worst verdict on this row, None when no budget judged it.
-        indented: a target's line under its row.
     """
 
     label: str
     cells: tuple[str, ...]
     status: Status | None
-    indented: bool = False
+
+
+def inline(run: Run) -> bool:
+    """Whether the run table itself shows the times: there is one target, and it is no more than a clock."""
+    found = {m.metric for row in run.rows for m in row.measurements if m.target}
+    return len(run_targets(run)) <= 1 and not run.failures and not run.left_out and found.isdisjoint(DEVICE_METRICS)
+
+
+def columns(run: Run) -> tuple[Column, ...]:
+    """The run table's columns; times have a table of their own unless they are shown inline."""
+    return tuple(column for column in COLUMNS if inline(run) or not column.timing)
 
 
 def lines(run: Run, verdicts: Sequence[Verdict]) -> list[Line]:
-    """The table's lines. A run with one target shows it inline; with several, each has a line under its row."""
-    inline = len(run_targets(run)) <= 1
+    """The table's lines, one a row."""
+    shown = columns(run)
     table = []
     for row in run.rows:
         status = worst(verdict.status for verdict in verdicts if verdict.row == row.row)
-        shown = [m for m in row.measurements if inline or m.target is None]
-        table.append(Line(clean(row.row), _cells(shown), status))
-        for target in () if inline else row_targets(row):
-            on_target = [m for m in row.measurements if m.target == target]
-            table.append(Line(clean(f"on {target}"), _cells(on_target), None, indented=True))
+        by_metric = {m.metric: m for m in row.measurements if m.target is None or inline(run)}
+        cells = tuple(number_cell(by_metric.get(column.metric), column) for column in shown)
+        table.append(Line(clean(row.row), cells, status))
     return table
 
 
@@ -109,9 +130,11 @@ def _scored(measurement: Measurement | None) -> str:
 
 
 def notes(run: Run) -> list[str]:
-    """What a reader of the table must know: where times were taken, and what the marks mean."""
+    """What a reader of the run table must know: where times were taken, and what the marks mean."""
     targets = run_targets(run)
-    found = [f"times on {clean(targets[0])}"] if len(targets) == 1 else []
+    if not inline(run) or not targets:
+        return []
+    found = [f"times on {clean(targets[0])}"]
     used = {MARKS[m.provenance] for row in run.rows for m in row.measurements if m.provenance in MARKS}
     return found + [f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in used]
 
@@ -156,14 +179,10 @@ def clean(text: str) -> str:
     return "".join("\ufffd" if unicodedata.category(c) in {"Cc", "Cf", "Cs", "Cn", "Co"} else c for c in one_line)
 
 
-def _cells(measurements: Sequence[Measurement]) -> tuple[str, ...]:
-    by_metric = {m.metric: m for m in measurements}
-    return tuple(_cell(by_metric.get(column.metric), column) for column in COLUMNS)
-
-
-def _cell(measurement: Measurement | None, column: Column) -> str:
+def number_cell(measurement: Measurement | None, column: Column) -> str:
+    """A number as tables write it: the mark of its provenance before it, `!` after it where it is flagged."""
     if measurement is None or measurement.value is None:
         return NOT_MEASURED
     value = measurement.value * column.scale
     digits = 0 if abs(value) >= 1000 else column.digits
-    return f"{MARKS.get(measurement.provenance, '')}{value:.{digits}f}"
+    return f"{MARKS.get(measurement.provenance, '')}{value:.{digits}f}{'!' if measurement.flags else ''}"

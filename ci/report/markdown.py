@@ -5,7 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from earshot.ci.report.layout import COLUMNS, VERDICT_HEADER, clean, lines, notes, quality_lines, summary, verdict_cells
+from earshot.ci.comparison import Comparison, compare_run
+from earshot.ci.report import devices
+from earshot.ci.report.layout import (
+    VERDICT_HEADER,
+    clean,
+    columns,
+    inline,
+    lines,
+    notes,
+    quality_lines,
+    summary,
+    verdict_cells,
+)
 from earshot.ci.run_file import Run
 from earshot.ci.verdict import Status, Verdict
 
@@ -17,9 +29,11 @@ def render(run: Run, verdicts: Sequence[Verdict]) -> str:
     parts = [f"### earshot gate: {escape(summary(run, verdicts))}"]
     if verdicts:
         parts.append(_table(("verdict", *VERDICT_HEADER, "reason"), _verdicts(verdicts)))
-    header = ("row", *(column.header for column in COLUMNS), "verdict")
+    header = ("row", *(column.header for column in columns(run)), "verdict")
     parts.append(_table(header, ((line.label, *line.cells, _sign(line.status)) for line in lines(run, verdicts))))
     parts += [f"{escape(note)}" for note in notes(run)]
+    if not inline(run):
+        parts += _devices(compare_run(run))
     quality_header, quality = quality_lines(run)
     if quality:
         parts.append("Quality on the test set, mean ± half the 95 % confidence interval (number of clips):")
@@ -32,6 +46,13 @@ def escape(text: str) -> str:
     # All but these characters become entities; of the allowed ones, those that start a link or an emphasis.
     alive = r"[^\w \-.,:;()'\"/=+%≤≥≈µ✅❌\u26a0\ufe0f\ufffd]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\."
     return re.sub(alive, lambda found: f"&#{ord(found.group())};", clean(text))
+
+
+def _devices(comparison: Comparison) -> list[str]:
+    header = ("target", "model", *(column.header for column in devices.columns(comparison)), "how")
+    table = _table(header, ((one.target, one.model, *one.cells, one.how) for one in devices.lines(comparison)))
+    notes = [escape("; ".join(devices.legend(comparison)))] if devices.legend(comparison) else []
+    return [table, *notes, *(escape(reason) for reason in devices.reasons(comparison))]
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> Iterable[tuple[str, ...]]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from earshot.ci.report.layout import COLUMNS, VERDICT_HEADER, clean, lines, notes, summary, verdict_cells
+from earshot.ci.comparison import compare_run
+from earshot.ci.report import devices
+from earshot.ci.report.layout import VERDICT_HEADER, clean, columns, inline, lines, notes, summary, verdict_cells
+from earshot.ci.report.tables import plain_table
 from earshot.ci.run_file import Run
 from earshot.ci.verdict import Status, Verdict, passed
 
@@ -21,6 +23,8 @@ def render(run: Run, verdicts: Sequence[Verdict]) -> RenderableType:
     parts: list[RenderableType] = [_rows(run, verdicts)]
     if notes(run):
         parts.append(Text("; ".join(notes(run)), style="dim"))
+    if not inline(run):
+        parts += ["", devices.render(compare_run(run))]
     if verdicts:
         parts += ["", _verdicts(verdicts), "", *_reasons(verdicts)]
     parts.append(Text(summary(run, verdicts), style=STYLES[Status.PASS if passed(verdicts) else Status.FAIL]))
@@ -28,19 +32,18 @@ def render(run: Run, verdicts: Sequence[Verdict]) -> RenderableType:
 
 
 def _rows(run: Run, verdicts: Sequence[Verdict]) -> Table:
-    table = _table()
+    table = plain_table()
     table.add_column("row", no_wrap=True)
-    for column in COLUMNS:
+    for column in columns(run):
         table.add_column(f"{column.title}\n{column.unit}", justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     for line in lines(run, verdicts):
-        label = Text(("  " if line.indented else "") + line.label)
-        table.add_row(label, *(Text(cell) for cell in line.cells), _status(line.status))
+        table.add_row(Text(line.label), *(Text(cell) for cell in line.cells), _status(line.status))
     return table
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> Table:
-    table = _table()
+    table = plain_table()
     table.add_column("verdict", no_wrap=True)
     for title in VERDICT_HEADER:
         table.add_column(title, justify="right" if title in {"measured", "margin"} else "left", overflow="fold")
@@ -56,10 +59,6 @@ def _reasons(verdicts: Sequence[Verdict]) -> list[Text]:
         for verdict in verdicts
         if verdict.status is not Status.PASS
     ]
-
-
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
 
 
 def _status(status: Status | None) -> Text:

@@ -28,9 +28,10 @@ def gate(run: str, budgets: str | None, reports: tuple[Path, ...], store_root: P
     from earshot.ci.run_file import read_run
     from earshot.pipeline.runs import find_run
 
-    found = read_run(find_run(open_store(store_root), run))
+    store = open_store(store_root)
+    found = read_run(find_run(store, run))
     verdicts = judge(found, load_budgets(budgets) if budgets else recipe_budgets(found))
-    raise click.exceptions.Exit(present(found, verdicts, reports))
+    raise click.exceptions.Exit(present(found, verdicts, reports, store))
 
 
 COMMANDS = (gate,)

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from earshot.core.errors import UsageError
-
 if TYPE_CHECKING:
     from earshot.ci.run_file import Run
     from earshot.ci.verdict import Verdict
+    from earshot.pipeline.store import Store
 
-SUFFIXES = (".json", ".md", ".xml")
+SUFFIXES = (".json", ".md", ".xml", ".html", ".csv")
+ENDINGS = ".json, .md (Markdown), .xml (JUnit), .html (devices, a page with charts) or .csv (devices)"
 
 
 def _checked(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
     """Refuses an unknown ending before the work, not after it."""
     for path in paths:
         if path.suffix not in SUFFIXES:
-            raise click.BadParameter(f"'{path}' must end in .json, .md (Markdown) or .xml (JUnit)")
+            raise click.BadParameter(f"'{path}' must end in {ENDINGS}")
     return paths
 
 
@@ -31,12 +31,12 @@ report_option = click.option(
     multiple=True,
     callback=_checked,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write a report; its ending says what: .json, .md (Markdown) or .xml (JUnit). May be repeated.",
+    help=f"Also write a report; its ending says what: {ENDINGS}. May be repeated.",
 )
 
 
-def present(run: Run, verdicts: Sequence[Verdict], reports: Sequence[Path]) -> int:
-    """Prints the run's table, writes the reports, and returns the exit code."""
+def present(run: Run, verdicts: Sequence[Verdict], reports: Sequence[Path], store: Store) -> int:
+    """Prints the run's table, writes the reports, and returns the exit code; the store knows the operators' costs."""
     from earshot.ci.report import table
     from earshot.ci.verdict import exit_code
     from earshot.core.files import write_atomic
@@ -44,14 +44,17 @@ def present(run: Run, verdicts: Sequence[Verdict], reports: Sequence[Path]) -> i
 
     console().print(table.render(run, verdicts))
     for path in reports:
-        write_atomic(path, _text(path.suffix, run, verdicts))
+        write_atomic(path, _text(path.suffix, run, verdicts, store))
     return exit_code(verdicts)
 
 
-def _text(suffix: str, run: Run, verdicts: Sequence[Verdict]) -> str:
-    from earshot.ci.report import json, junit, markdown
+def _text(suffix: str, run: Run, verdicts: Sequence[Verdict], store: Store) -> str:
+    from earshot.ci.report import devices, json, junit, markdown
+    from earshot.ci.report.html import devices as page
+    from earshot.pipeline.comparing import compare_stored_run
 
     renderers = {".json": json.render, ".md": markdown.render, ".xml": junit.render}
-    if suffix not in renderers:
-        raise UsageError(f"no report ends in '{suffix}'", f"one of: {', '.join(renderers)}")
-    return renderers[suffix](run, verdicts)
+    if suffix in renderers:
+        return renderers[suffix](run, verdicts)
+    draw = page.render if suffix == ".html" else devices.render_csv
+    return draw(compare_stored_run(run, store))

@@ -44,7 +44,7 @@ def run(
     with store.lock(wait), drawer(quiet) as progress:
         path = run_recipe(resolved, store, progress)
     finished = read_run(path)
-    code = present(finished, finished.verdicts, reports)
+    code = present(finished, finished.verdicts, reports, store)
     click.echo(f"run: {path}", err=True)
     raise click.exceptions.Exit(MachineError.exit_code if finished.failures else code)
 

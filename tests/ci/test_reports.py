@@ -16,7 +16,7 @@ from earshot.ci.budget_set import BudgetSet
 from earshot.ci.gate import gate, judge
 from earshot.ci.report import json as json_report
 from earshot.ci.report import junit, layout, markdown, table
-from earshot.ci.run_file import Row, Run
+from earshot.ci.run_file import Failure, LeftOut, Row, Run
 from earshot.core.measurement import Measurement, Provenance
 
 SCHEMAS = Path(__file__).parents[2] / "ci" / "schema"
@@ -126,12 +126,33 @@ def test_a_narrow_terminal_does_cut():
 def test_several_targets_have_a_line_each():
     run = make_run(*quality(2.29), *COST, *timed("host"), *timed("pi4", 100))
     text = terminal(run, [])
-    (on_host,) = [line.split() for line in text.splitlines() if "on host" in line]
-    (on_pi,) = [line.split() for line in text.splitlines() if "on pi4" in line]
+    (on_host,) = [line.split() for line in text.splitlines() if line.startswith("host")]
+    (on_pi,) = [line.split() for line in text.splitlines() if line.startswith("pi4")]
     (row,) = [line.split() for line in text.splitlines() if line.startswith("convert:int8")]
-    assert on_host[-4:-1] == ["0.0031", "17.2", "21.4"]
-    assert on_pi[-4:-1] == ["0.3100", "1724", "2145"]
-    assert row[-4:-1] == ["-", "-", "-"]
+    assert on_host == ["host", "convert:int8", "0.0031", "17.2", "21.4", "measured"]
+    assert on_pi == ["pi4", "convert:int8", "0.3100", "1724", "2145", "measured"]
+    assert row == ["convert:int8", "195.3", "89.4", "283.5", "4.21", "2.290", "0.900", "12.34", "-"]
+
+
+def test_a_target_that_is_more_than_a_clock_shows_it():
+    text = terminal(make_run(*quality(2.29), Measurement("ram_bytes", 51200.0, "bytes", target="m4")), [])
+    (line,) = [line.split() for line in text.splitlines() if line.startswith("m4")]
+    assert line == ["m4", "convert:int8", "51.2", "measured"]
+
+
+def test_a_failed_target_and_a_model_left_out_are_shown_with_the_reason():
+    failures = (Failure(target="phone", error="no device is attached", fix="adb devices"),)
+    left_out = (LeftOut(target="m4", row="convert:float32", reason="m4 runs int8"),)
+    run = make_run().model_copy(update={"failures": failures, "left_out": left_out})
+    verdicts = gate(run, BudgetSet.model_validate([{"metric": "rtf", "target": "phone", "max": 1}]))
+    for text in (terminal(run, verdicts), markdown.render(run, verdicts).replace("&#58;", ":")):
+        assert "no device is attached" in text and "adb devices" in text
+        assert "m4 left out convert:float32: m4 runs int8" in text
+    said = {verdict.budget: verdict.reason for verdict in verdicts}
+    assert said["phone was profiled"] == "no device is attached"
+    assert "target phone failed: no device is attached" in said["rtf ≤ 1 (phone)"]
+    assert json.loads(json_report.render(run, verdicts))["passed"] is False
+    assert not [one for one in gate(make_run(), BudgetSet()) if "was profiled" in one.budget]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""The frame of every HTML page: style, sections, tables. One file that opens anywhere and fetches nothing."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from earshot.ci.report.layout import clean
+
+TONES = 8  # colours for things that are told apart (`tone-0`… in style.css); more than that repeat
+_STYLE = Path(__file__).with_name("style.css")
+
+
+def page(title: str, body: Iterable[str]) -> str:
+    """A whole document. `body` is HTML; everything that came from outside has been through `text`."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{text(title)}</title>\n<style>\n{_STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n<main>\n"
+        + "\n".join(body)
+        + "\n</main>\n</body>\n</html>\n"
+    )
+
+
+def text(value: object) -> str:
+    """Anything as text that shows as itself and does nothing."""
+    return html.escape(clean(str(value)))
+
+
+def section(title: str, *parts: str) -> str:
+    """A titled part of the page; empty when it holds nothing."""
+    content = "\n".join(part for part in parts if part)
+    return f"<section>\n<h2>{text(title)}</h2>\n{content}\n</section>" if content else ""
+
+
+def grid(parts: Iterable[str]) -> str:
+    """Panels and figures side by side where there is room; empty when there are none."""
+    content = "\n".join(part for part in parts if part)
+    return f'<div class="grid">\n{content}\n</div>' if content else ""
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[int] = ()) -> str:
+    """A table of plain texts that scrolls by itself when it is wider than the page; `numbers` are set to the right."""
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        kinds = [' class="number"' if index in numbers else "" for index in range(len(cells))]
+        drawn = (f"<{tag}{kind}>{text(cell)}</{tag}>" for kind, cell in zip(kinds, cells, strict=True))
+        return f"<tr>{''.join(drawn)}</tr>"
+
+    head, body = line("th", header), "\n".join(line("td", row) for row in rows)
+    content = f"<table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table>"
+    return f'<div class="scroll" tabindex="0">{content}</div>'
+
+
+def figure(drawing: str, caption: str, title: str = "") -> str:
+    """A drawing with its caption under it; empty when nothing was drawn."""
+    heading = f"<h3>{text(title)}</h3>\n" if title else ""
+    return f"<figure>\n{heading}{drawing}\n<figcaption>{text(caption)}</figcaption>\n</figure>" if drawing else ""
+
+
+def fold(summary: str, *parts: str) -> str:
+    """Details that a reader opens; empty when there are none."""
+    content = "\n".join(part for part in parts if part)
+    return f"<details><summary>{text(summary)}</summary>\n{content}\n</details>" if content else ""

@@ -1,0 +1,182 @@
+"""Charts as inline SVG: bars, dots on an axis, a scatter and a histogram.
+
+Drawn 400 units wide, so that the text stays readable when a phone shows it at 340 pixels. Colour tells things apart
+(`tone`), form tells how a number came to be: full, open, diamond, cross.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from earshot.ci.report.html.axis import Axis, linear, short
+from earshot.ci.report.html.page import TONES, text
+
+WIDTH = 400
+FORMS = {"measured": "full", "emulated": "open", "estimated": "diamond", "test_double": "cross"}
+ROW = 30
+
+
+@dataclass(frozen=True)
+class Item:
+    """One number to draw.
+
+    Attributes:
+        label: what it is of.
+        value: its place on the axis, or its length as a bar.
+        shown: the number as text.
+        tone: colour, 0 to `TONES` - 1; more repeat.
+        form: `full`, `open`, `diamond` or `cross`.
+    """
+
+    label: str
+    value: float
+    shown: str
+    tone: int = 0
+    form: str = "full"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a scatter; `shown` is what pointing at it tells."""
+
+    label: str
+    x: float
+    y: float
+    shown: str
+    tone: int = 0
+    form: str = "full"
+
+
+def bars(items: Sequence[Item]) -> str:
+    """Horizontal bars from zero, each under its label and beside its number; empty without items."""
+    if not items:
+        return ""
+    longest = max(abs(item.value) for item in items) or 1.0
+    parts = []
+    for index, item in enumerate(items):
+        top = index * ROW
+        width = 2 + 300 * abs(item.value) / longest
+        faint = ' fill-opacity="0.35" stroke="var(--tone)"' if item.form != "full" else ""
+        parts.append(
+            f'<g class="tone-{item.tone % TONES}"><title>{text(f"{item.label}: {item.shown}")}</title>'
+            f'<text class="quiet" x="0" y="{top + 11}">{text(_cut(item.label, 62))}</text>'
+            f'<rect x="0.5" y="{top + 15}" width="{width:.1f}" height="9" rx="2" fill="var(--tone)"{faint}/>'
+            f'<text x="{width + 6:.1f}" y="{top + 24}">{text(item.shown)}</text></g>'
+        )
+    return _svg(len(items) * ROW, "bar chart", parts)
+
+
+def dots(items: Sequence[Item], axis: Axis, mark: float | None = None, mark_label: str = "") -> str:
+    """One row an item, a dot where its value lies; `mark` draws a line across. Empty without items."""
+    if not items:
+        return ""
+    left, right, foot = 6, WIDTH - 6, len(items) * ROW + 16
+
+    def x(value: float) -> float:
+        return left + axis.place(value) * (right - left)
+
+    parts = _ticks_below(axis, left, right, 14, foot)
+    if mark is not None:
+        parts.append(f'<path class="mark" d="M{x(mark):.1f} 14V{foot}"/>')
+        anchor = "end" if x(mark) > WIDTH / 2 else "start"
+        parts.append(f'<text class="quiet" x="{x(mark):.1f}" y="10" text-anchor="{anchor}">{text(mark_label)}</text>')
+    for index, item in enumerate(items):
+        middle = index * ROW + 37
+        at = x(item.value)
+        parts.append(
+            f'<g class="tone-{item.tone % TONES}"><title>{text(f"{item.label}: {item.shown}")}</title>'
+            f'<text class="quiet" x="0" y="{middle - 11}">{text(_cut(item.label, 44))}</text>'
+            f'<text x="{WIDTH}" y="{middle - 11}" text-anchor="end">{text(item.shown)}</text>'
+            f'<path class="axis" d="M{left} {middle}H{right}"/>{_form(item.form, at, middle)}</g>'
+        )
+    return _svg(foot + 34, "dot chart", parts)
+
+
+def scatter(points: Sequence[Point], x: Axis, y: Axis) -> str:
+    """Points between two axes, each labelled where there is room; empty without points."""
+    if not points:
+        return ""
+    left, right, top, foot = 44, WIDTH - 10, 20, 240
+    parts = [*_ticks_below(x, left, right, top, foot), f'<text class="quiet" x="0" y="11">{text(y.title)}</text>']
+    for tick in y.ticks():
+        at = foot - y.place(tick) * (foot - top)
+        parts.append(f'<path class="axis" d="M{left} {at:.1f}H{right}"/>')
+        parts.append(f'<text class="quiet" x="{left - 6}" y="{at + 3.5:.1f}" text-anchor="end">{short(tick)}</text>')
+    taken: list[tuple[float, float]] = []
+    for point in points:
+        px = left + x.place(point.x) * (right - left)
+        py = foot - y.place(point.y) * (foot - top)
+        parts.append(
+            f'<g class="tone-{point.tone % TONES}"><title>{text(point.shown)}</title>{_form(point.form, px, py)}'
+        )
+        if all(abs(px - ox) > 90 or abs(py - oy) > 13 for ox, oy in taken):
+            taken.append((px, py))
+            end = px > (left + right) / 2
+            spot, anchor = (px - 8, "end") if end else (px + 8, "start")
+            parts.append(
+                f'<text x="{spot:.1f}" y="{py - 6:.1f}" text-anchor="{anchor}">{text(_cut(point.label, 26))}</text>'
+            )
+        parts.append("</g>")
+    return _svg(foot + 34, "scatter", parts)
+
+
+def histogram(edges: Sequence[float], counts: Sequence[int], title: str, tone: int = 0) -> str:
+    """Counts between edges, empty ends cut off; empty without counts."""
+    filled = [index for index, count in enumerate(counts) if count]
+    if not filled or len(edges) != len(counts) + 1:
+        return ""
+    kept = range(filled[0], filled[-1] + 1)
+    x = Axis(title, edges[kept[0]], edges[kept[-1] + 1])
+    y = linear("frames", [counts[index] for index in kept])
+    left, right, top, foot = 44, WIDTH - 10, 20, 150
+    parts = [*_ticks_below(x, left, right, top, foot), '<text class="quiet" x="0" y="11">frames</text>']
+    for tick in y.ticks():
+        at = foot - y.place(tick) * (foot - top)
+        parts.append(f'<path class="axis" d="M{left} {at:.1f}H{right}"/>')
+        parts.append(f'<text class="quiet" x="{left - 6}" y="{at + 3.5:.1f}" text-anchor="end">{short(tick)}</text>')
+    for index in kept:
+        begin, end = (left + x.place(edges[side]) * (right - left) for side in (index, index + 1))
+        height = y.place(counts[index]) * (foot - top)
+        box = f'x="{begin:.2f}" y="{foot - height:.1f}" width="{max(0.6, end - begin - 0.5):.2f}" height="{height:.1f}"'
+        says = f"{counts[index]} frames, {edges[index]:.4g} to {edges[index + 1]:.4g} µs"
+        parts.append(f'<rect {box} fill="var(--tone-{tone % TONES})"><title>{says}</title></rect>')
+    return _svg(foot + 34, "histogram", parts)
+
+
+def key(items: Sequence[tuple[str, int, str]]) -> str:
+    """What colours and forms mean: (words, tone, form) each."""
+    parts = []
+    for words, tone, form in items:
+        sign = f'<svg viewBox="0 0 12 12" aria-hidden="true">{_form(form, 6, 6)}</svg>'
+        parts.append(f'<li class="tone-{tone % TONES}">{sign}{text(words)}</li>')
+    return f'<ul class="key">{"".join(parts)}</ul>' if parts else ""
+
+
+def _form(form: str, x: float, y: float) -> str:
+    look = 'stroke="var(--tone)" stroke-width="2"'
+    if form == "cross":
+        return f'<path d="M{x - 4:.1f} {y - 4:.1f}l8 8m0 -8l-8 8" fill="none" {look}/>'
+    if form == "diamond":
+        return f'<path d="M{x:.1f} {y - 5:.1f}l5 5l-5 5l-5 -5z" fill="var(--panel)" {look}/>'
+    fill = "var(--tone)" if form == "full" else "var(--panel)"
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{fill}" {look}/>'
+
+
+def _ticks_below(axis: Axis, left: float, right: float, top: float, foot: float) -> list[str]:
+    parts = []
+    for tick in axis.ticks():
+        at = left + axis.place(tick) * (right - left)
+        anchor = "start" if at < left + 12 else "end" if at > right - 12 else "middle"
+        parts.append(f'<path class="axis" d="M{at:.1f} {top}V{foot}"/>')
+        parts.append(f'<text class="quiet" x="{at:.1f}" y="{foot + 13}" text-anchor="{anchor}">{short(tick)}</text>')
+    parts.append(f'<text class="quiet" x="{right}" y="{foot + 28}" text-anchor="end">{text(axis.title)}</text>')
+    return parts
+
+
+def _cut(label: str, most: int) -> str:
+    return label if len(label) <= most else label[: most - 1] + "…"
+
+
+def _svg(height: float, label: str, parts: Sequence[str]) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
