@@ -196,7 +196,7 @@ class PhoneFolder:
         )
         assert self._guard.stdout is not None
         self.path = self._guard.stdout.readline().strip()
-        if "/earshot-" not in self.path:
+        if not self.path.startswith(f"{self._parent}/earshot-"):
             self._stop()
             if not self.path or "error:" in self.path:
                 raise self.phone.gone(self.path)
