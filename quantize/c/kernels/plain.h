@@ -3,11 +3,6 @@
 #define EAR_PLAIN_H
 
 #ifndef EAR_HAVE_MATMUL_S8
-static inline int8_t ear_output_s8(const ear_output *output, int32_t row, int32_t acc) {
-    const int32_t value = ear_rescale(acc, output->multiplier[row], output->shift[row]) + output->zero_point;
-    return (int8_t)ear_clamp(value, output->low, output->high);
-}
-
 static inline void ear_matmul_s8(const int8_t *x, int32_t x_stride, int32_t positions, const int8_t *w, int32_t n,
                                  int32_t rows, const int32_t *bias, const ear_output *output, int8_t *y,
                                  int32_t y_stride) {
@@ -45,11 +40,6 @@ static inline void ear_matmul_s8(const int8_t *x, int32_t x_stride, int32_t posi
 #ifndef EAR_HAVE_MATMUL_S16
 /* So many products of an int16 and an int8 fit an int32 sum; longer sums go on in 64 bits. */
 #define EAR_S16_BLOCK 256
-
-static inline int16_t ear_output_s16(const ear_output *output, int32_t row, int64_t acc) {
-    const int32_t value = ear_rescale_wide(acc, output->multiplier[row], output->shift[row]);
-    return (int16_t)ear_clamp(value, output->low, output->high);
-}
 
 static inline void ear_matmul_s16(const int16_t *x, int32_t x_stride, int32_t positions, const int8_t *w, int32_t n,
                                   int32_t rows, const int64_t *bias, const ear_output *output, int16_t *y,
@@ -99,8 +89,7 @@ static inline void ear_depthwise_s8(const int8_t *const *taps, int32_t count, co
         for (int32_t t = 0; t < count; t++, weight += channels) {
             acc += taps[t][c] * *weight;
         }
-        acc = ear_rescale(acc, output->multiplier[c], output->shift[c]) + output->zero_point;
-        y[c] = (int8_t)ear_clamp(acc, output->low, output->high);
+        y[c] = ear_output_s8(output, c, acc);
     }
 }
 #endif
@@ -114,8 +103,7 @@ static inline void ear_depthwise_s16(const int16_t *const *taps, int32_t count, 
         for (int32_t t = 0; t < count; t++, weight += channels) {
             acc += taps[t][c] * *weight;
         }
-        const int32_t value = ear_rescale_wide(acc, output->multiplier[c], output->shift[c]);
-        y[c] = (int16_t)ear_clamp(value, output->low, output->high);
+        y[c] = ear_output_s16(output, c, acc);
     }
 }
 #endif

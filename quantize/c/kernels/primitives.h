@@ -22,16 +22,29 @@
 
 #include "requantize.h"
 
-/* How accumulators become outputs, one multiplier and shift for every output channel:
- *   s8:   y = clamp(zero_point + ear_rescale(acc, multiplier, shift), low, high)
- *   s16:  y = clamp(ear_rescale_wide(acc, multiplier, shift), low, high)          (zero_point is 0)            */
+/* How sums become outputs: a multiplier and a shift for every output channel, and for fully connected layers a scale. */
 typedef struct {
     const int32_t *multiplier; /* [rows] */
     const int8_t *shift;       /* [rows] */
-    int32_t zero_point;
+    const double *scale;       /* [rows], or null */
+    int32_t zero_point;        /* 0 for s16 */
     int32_t low;
     int32_t high;
 } ear_output;
+
+static inline int8_t ear_output_s8(const ear_output *output, int32_t row, int32_t acc) {
+    const int32_t multiplier = output->multiplier[row], shift = output->shift[row];
+    const int32_t value = output->scale ? ear_rescale_real(acc, multiplier, shift, output->scale[row])
+                                        : ear_rescale(acc, multiplier, shift);
+    return (int8_t)ear_clamp(value + output->zero_point, output->low, output->high);
+}
+
+static inline int16_t ear_output_s16(const ear_output *output, int32_t row, int64_t acc) {
+    const int32_t multiplier = output->multiplier[row], shift = output->shift[row];
+    const int32_t value = output->scale ? ear_rescale_real(acc, multiplier, shift, output->scale[row])
+                                        : ear_rescale_wide(acc, multiplier, shift);
+    return (int16_t)ear_clamp(value, output->low, output->high);
+}
 
 /* Addition and multiplication of numbers with different scales.
  *   add s8, s16:  y = clamp(zero_point + rescale(A + B, multiplier, shift), low, high)
@@ -51,8 +64,8 @@ typedef struct {
 } ear_binary;
 
 /* A matrix product: `rows` outputs at each of `positions` input vectors of n elements,
- *   y[p * y_stride + r] = output(bias[r] + sum over i < n of x[p * x_stride + i] * w[r * n + i]).
- * Input vectors may overlap (x_stride < n). n may be 0. All convolutions and fully connected layers come here.
+ *   y[p * y_stride + r] = ear_output_s8(output, r, bias[r] + sum over i < n of x[p * x_stride + i] * w[r * n + i])
+ * (ear_output_s16 for s16). Input vectors may overlap (x_stride < n). n may be 0. All convolutions and fully connected layers come here.
  *
  *   static inline void ear_matmul_s8(const int8_t *x, int32_t x_stride, int32_t positions,
  *                                    const int8_t *w, int32_t n, int32_t rows, const int32_t *bias,
@@ -62,7 +75,7 @@ typedef struct {
  *                                     const ear_output *output, int16_t *y, int32_t y_stride);
  *
  * A depthwise window at one position: `count` taps, each a vector of `channels` elements,
- *   y[c] = output(bias[c] + sum over t < count of taps[t][c] * w[t * channels + c]).
+ *   y[c] = ear_output_s8(output, c, bias[c] + sum over t < count of taps[t][c] * w[t * channels + c]).
  * Taps outside the image point at zero points. Depth multipliers other than 1 do not come here.
  *
  *   static inline void ear_depthwise_s8(const int8_t *const *taps, int32_t count, const int8_t *w, int32_t channels,
@@ -71,7 +84,7 @@ typedef struct {
  *                                        const int64_t *bias, const ear_output *output, int16_t *y);
  *
  * Elementwise arithmetic on n elements; a step of 0 repeats one element, 1 walks:
- *   y[i] = output(a[i * a_step], b[i * b_step]).
+ *   y[i] = the sum or product above of a[i * a_step] and b[i * b_step].
  *
  *   static inline void ear_add_s8(const int8_t *a, int32_t a_step, const int8_t *b, int32_t b_step, int32_t n,
  *                                 const ear_binary *binary, int8_t *y);

@@ -1,0 +1,105 @@
+"""The fixed-point numbers of TensorFlow Lite's reference kernels, as their preparation computes them.
+
+A real factor becomes a 31-bit multiplier and a shift, `multiplier * 2^(shift - 31)`; kernels/requantize.h applies them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from earshot.quantize.graph import Quantization, TensorInfo
+
+RELU, RELU_N1_TO_1, RELU6 = 1, 2, 3  # schema ActivationFunctionType
+_BOUNDS: dict[int, tuple[float, float]] = {
+    0: (-math.inf, math.inf),
+    RELU: (0.0, math.inf),
+    RELU_N1_TO_1: (-1.0, 1.0),
+    RELU6: (0.0, 6.0),
+}
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A positive real factor in fixed point."""
+
+    multiplier: int
+    shift: int
+
+    @classmethod
+    def of(cls, value: float) -> Factor:
+        """The nearest factor; those below 2^-32 become zero."""
+        if value == 0.0:
+            return cls(0, 0)
+        fraction, shift = math.frexp(value)
+        multiplier = _round(fraction * (1 << 31))
+        if multiplier == 1 << 31:
+            multiplier, shift = multiplier // 2, shift + 1
+        return cls(0, 0) if shift < -31 else cls(multiplier, shift)
+
+    @property
+    def wide(self) -> Factor:
+        """The same for 64-bit accumulators, which take a 16-bit multiplier."""
+        reduced = (self.multiplier + (1 << 15)) >> 16 if self.multiplier < 0x7FFF0000 else 0x7FFF
+        return Factor(reduced, self.shift)
+
+
+def _round(value: float) -> int:
+    """To nearest, ties away from zero, as C's round."""
+    return math.floor(value + 0.5) if value >= 0 else math.ceil(value - 0.5)
+
+
+def quantization(tensor: TensorInfo) -> Quantization:
+    """A tensor's scale and zero point, which it must have."""
+    assert tensor.quantization is not None, f"{tensor.name} is not quantised"
+    return tensor.quantization
+
+
+def limits(tensor: TensorInfo, bounds: tuple[float, float]) -> tuple[int, int]:
+    """The integers that stand for real bounds, within what the tensor's type holds."""
+    holds, grid = np.iinfo(tensor.dtype), quantization(tensor)
+    scale = np.float32(grid.scale)
+    found = []
+    for bound, edge in zip(bounds, (int(holds.min), int(holds.max)), strict=True):
+        wanted = edge if math.isinf(bound) else grid.zero_point + _round(float(np.float32(bound) / scale))
+        found.append(min(max(wanted, int(holds.min)), int(holds.max)))
+    return found[0], found[1]
+
+
+def activation_limits(tensor: TensorInfo, activation: int) -> tuple[int, int] | None:
+    """The integers between which a fused activation clamps; None for one that does more than clamp."""
+    return limits(tensor, _BOUNDS[activation]) if activation in _BOUNDS else None
+
+
+def channel_scales(source: TensorInfo, weight: TensorInfo, sink: TensorInfo, channels: int) -> np.ndarray:
+    """What a sum of every output channel is multiplied by, `[channels]`: input scale x weight scale / output scale."""
+    weights = np.broadcast_to(quantization(weight).scales, (channels,)).astype(np.float64)
+    return quantization(source).scale * weights / quantization(sink).scale
+
+
+def channel_factors(source: TensorInfo, weight: TensorInfo, sink: TensorInfo, channels: int) -> list[Factor]:
+    """The same in fixed point."""
+    return [Factor.of(float(scale)) for scale in channel_scales(source, weight, sink, channels)]
+
+
+def function_table(source: TensorInfo, sink: TensorInfo, function: Callable[[float], float]) -> np.ndarray:
+    """A function of one int8, `[256]`, in single precision; the function itself is rounded to it once."""
+    grid, wanted = quantization(source), quantization(sink)
+    inverse = np.float32(1) / np.float32(wanted.scale)
+    found = []
+    for value in range(-128, 128):
+        real = np.float32(value - grid.zero_point) * np.float32(grid.scale)
+        scaled = np.float32(function(float(real))) * inverse
+        found.append(min(max(_round(float(scaled)) + wanted.zero_point, -128), 127))
+    return np.asarray(found, np.int8)
+
+
+def strides(shape: Sequence[int]) -> list[int]:
+    """Elements between neighbours on every axis."""
+    found = [1] * len(shape)
+    for axis in reversed(range(len(shape) - 1)):
+        found[axis] = found[axis + 1] * shape[axis + 1]
+    return found
