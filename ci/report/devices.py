@@ -61,9 +61,9 @@ def lines(comparison: Comparison) -> list[DeviceLine]:
 
 
 def how(result: ModelResult) -> str:
-    """How a result's numbers came to be, in words: `emulated, estimated`."""
-    kinds = dict.fromkeys(found.provenance for found in result.measurements if found.value is not None)
-    return ", ".join(kind.replace("_", " ") for kind in kinds) or "nothing measured"
+    """How a result's numbers came to be in a word; where they differ, the mark at each number tells."""
+    kinds = {found.provenance for found in result.measurements if found.value is not None}
+    return "mixed" if len(kinds) > 1 else next((kind.replace("_", " ") for kind in kinds), "nothing measured")
 
 
 def legend(comparison: Comparison) -> list[str]:

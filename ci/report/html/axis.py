@@ -66,9 +66,9 @@ def logarithmic(title: str, values: Iterable[float]) -> Axis:
 
 
 def short(value: float) -> str:
-    """A number beside an axis: `0.02`, `150`, `1.2M`."""
+    """A number in three digits, as it fits beside an axis: `0.02`, `150`, `57.3k`, `1.2M`."""
     for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor * (10 if letter == "k" else 1):
+        if abs(value) >= factor * 0.9995:
             return f"{value / factor:.3g}{letter}"
     return f"{value:.3g}"
 

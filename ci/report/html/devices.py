@@ -6,12 +6,13 @@ from earshot.ci.comparison import Comparison, Device, ModelResult
 from earshot.ci.quantity import quantity
 from earshot.ci.report import devices
 from earshot.ci.report.html import svg
-from earshot.ci.report.html.axis import Axis, linear, logarithmic
+from earshot.ci.report.html.axis import Axis, linear, logarithmic, short
 from earshot.ci.report.html.page import figure, fold, grid, page, section, table, text
 from earshot.ci.report.layout import QUALITY
+from earshot.core.measurement import Measurement
 
 SPEED = ("rtf", "graph_rtf")  # the frontend is not counted in the second: said where it is shown
-MEMORY = {"ram_bytes": "RAM", "flash_bytes": "flash", "peak_rss_bytes": "resident memory of the process"}
+MEMORY = {"ram_bytes": "RAM", "flash_bytes": "Flash", "peak_rss_bytes": "Resident memory of the process"}
 OPERATORS_SHOWN = 12
 NOT_MODELLED = (
     "Emulated: the real code ran on an emulated processor; instruction counts and outputs are exact. Estimated: a "
@@ -29,6 +30,7 @@ def parts(comparison: Comparison) -> list[str]:
     """The page's sections, for a page that holds more than these."""
     failed = [device for device in comparison.devices if device.error is not None]
     ran = len(comparison.devices) - len(failed)
+    costed = [(device, result) for device, result in _results(comparison) if result.operators]
     outcome = f"{_count(len(comparison.models), 'model')}, {_count(ran, 'target')} profiled"
     outcome += f', <strong class="bad">{len(failed)} failed</strong>' if failed else ""
     return [
@@ -37,7 +39,7 @@ def parts(comparison: Comparison) -> list[str]:
         section("Every target and model", _table(comparison), f'<p class="quiet">{text(_notes(comparison))}</p>'),
         section("Speed", grid([_speed(comparison), _speed_quality(comparison)]), _key(comparison)),
         section("Memory", grid(_memory(comparison, metric) for metric in MEMORY)),
-        section("Operators", *(_operators(device, result) for device, result in _results(comparison))),
+        section("Operators", *(_operators(*pair, first=pair == costed[0]) for pair in costed)),
         section("Time of one graph step", grid(_histogram(comparison, *pair) for pair in _results(comparison))),
         section("What the numbers hold for", *(_environment(*pair) for pair in _results(comparison))),
         f'<p class="quiet">{NOT_MODELLED}</p>',
@@ -75,7 +77,7 @@ def _speed(comparison: Comparison) -> str:
         if found is not None and found.value:
             part = "" if found.metric == "rtf" else ", graph alone"
             label, tone = f"{device.target}: {result.model}{part}", _tone(comparison, device)
-            items.append(svg.Item(label, found.value, quantity(found.value), tone, svg.FORMS[found.provenance]))
+            items.append(svg.Item(label, found.value, _shown(found), tone, svg.FORMS[found.provenance]))
     axis = logarithmic("compute time / real time", [*(item.value for item in items), 1.0])
     caption = "Real-time factor: left of the line a target keeps up with live sound. Each step of the axis is a factor."
     return figure(svg.dots(items, axis, 1.0, "real time"), caption, "Real-time factor")
@@ -92,7 +94,7 @@ def _speed_quality(comparison: Comparison) -> str:
         score = next((m for m in comparison.quality.get(result.model, ()) if m.metric == metric), None)
         if speed is None or not speed.value or score is None or score.value is None:
             continue
-        shown = f"{result.model} on {device.target}: {speed.metric} {quantity(speed.value)}, {metric} {score.value:.3f}"
+        shown = f"{result.model} on {device.target}: {speed.metric} {_shown(speed)}, {metric} {score.value:.3f}"
         tone, form = _tone(comparison, device), svg.FORMS[speed.provenance]
         points.append(svg.Point(result.model, speed.value, score.value, shown, tone, form))
     unit = scores[metric].unit
@@ -107,14 +109,12 @@ def _memory(comparison: Comparison, metric: str) -> str:
         found = result.find(metric)
         if found is not None and found.value is not None:
             label, tone = f"{device.target}: {result.model}", _tone(comparison, device)
-            shown = f"{found.value / 1000:,.1f} kB"
+            shown = _shown(found, f"{found.value / 1000:,.1f} kB")
             items.append(svg.Item(label, found.value, shown, tone, svg.FORMS[found.provenance]))
-    return figure(svg.bars(items), f"{metric}, kB of 1000 bytes.", MEMORY[metric].capitalize())
+    return figure(svg.bars(items), f"{metric}, kB of 1000 bytes.", MEMORY[metric])
 
 
-def _operators(device: Device, result: ModelResult) -> str:
-    if not result.operators:
-        return ""
+def _operators(device: Device, result: ModelResult, first: bool) -> str:
     total = sum(operator.value for operator in result.operators) or 1.0
     placements = list(dict.fromkeys(operator.placement for operator in result.operators))
     most = sorted(result.operators, key=lambda operator: -operator.value)[:OPERATORS_SHOWN]
@@ -122,12 +122,12 @@ def _operators(device: Device, result: ModelResult) -> str:
     for operator in most:
         where = f", {operator.placement}" if operator.placement else ""
         label = f"{operator.index} {operator.name}{where}  {operator.location}"
-        shown = f"{operator.value / total:.1%}  {quantity(operator.value, operator.unit)}"
+        shown = f"{operator.value / total:.1%}, {short(operator.value)}"
         items.append(svg.Item(label, operator.value, shown, placements.index(operator.placement)))
     rest = len(result.operators) - len(most)
     caption = f"{quantity(total, result.operators[0].unit)} a frame in {_count(len(result.operators), 'operator')}"
     caption += f"; the {rest} cheapest are left out here." if rest > 0 else "."
-    return fold(f"{result.model} on {device.target}", figure(svg.bars(items), caption))
+    return fold(f"{result.model} on {device.target}", figure(svg.bars(items), caption), shown=first)
 
 
 def _histogram(comparison: Comparison, device: Device, result: ModelResult) -> str:
@@ -151,6 +151,11 @@ def _key(comparison: Comparison) -> str:
     used = {found.provenance for _, result in _results(comparison) if (found := result.find(*SPEED))}
     forms = [(str(kind).replace("_", " "), 7, svg.FORMS[kind]) for kind in svg.FORMS if kind in used]
     return svg.key([*((device.target, _tone(comparison, device), "full") for device in ran), *forms])
+
+
+def _shown(found: Measurement, words: str | None = None) -> str:
+    """A number in three digits, or the words given, and what spoils it."""
+    return (words or f"{found.value or 0.0:.3g}") + (f" ({', '.join(found.flags)})" if found.flags else "")
 
 
 def _tone(comparison: Comparison, device: Device) -> int:

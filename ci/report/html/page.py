@@ -59,7 +59,11 @@ def figure(drawing: str, caption: str, title: str = "") -> str:
     return f"<figure>\n{heading}{drawing}\n<figcaption>{text(caption)}</figcaption>\n</figure>" if drawing else ""
 
 
-def fold(summary: str, *parts: str) -> str:
-    """Details that a reader opens; empty when there are none."""
+def fold(summary: str, *parts: str, shown: bool = False) -> str:
+    """Details that a reader opens, or closes where they are `shown`; empty when there are none."""
     content = "\n".join(part for part in parts if part)
-    return f"<details><summary>{text(summary)}</summary>\n{content}\n</details>" if content else ""
+    return (
+        f"<details{' open' if shown else ''}><summary>{text(summary)}</summary>\n{content}\n</details>"
+        if content
+        else ""
+    )

@@ -15,6 +15,7 @@ from earshot.ci.report.html.page import TONES, text
 WIDTH = 400
 FORMS = {"measured": "full", "emulated": "open", "estimated": "diamond", "test_double": "cross"}
 ROW = 30
+LONGEST_BAR = 250  # leaves room for the number beside it
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def bars(items: Sequence[Item]) -> str:
     parts = []
     for index, item in enumerate(items):
         top = index * ROW
-        width = 2 + 300 * abs(item.value) / longest
+        width = 2 + LONGEST_BAR * abs(item.value) / longest
         faint = ' fill-opacity="0.35" stroke="var(--tone)"' if item.form != "full" else ""
         parts.append(
             f'<g class="tone-{item.tone % TONES}"><title>{text(f"{item.label}: {item.shown}")}</title>'
@@ -86,8 +87,8 @@ def dots(items: Sequence[Item], axis: Axis, mark: float | None = None, mark_labe
         at = x(item.value)
         parts.append(
             f'<g class="tone-{item.tone % TONES}"><title>{text(f"{item.label}: {item.shown}")}</title>'
-            f'<text class="quiet" x="0" y="{middle - 11}">{text(_cut(item.label, 44))}</text>'
-            f'<text x="{WIDTH}" y="{middle - 11}" text-anchor="end">{text(item.shown)}</text>'
+            f'<text class="quiet" x="0" y="{middle - 11}">{text(_cut(item.label, 44))} '
+            f'<tspan class="ink" dx="4">{text(item.shown)}</tspan></text>'
             f'<path class="axis" d="M{left} {middle}H{right}"/>{_form(item.form, at, middle)}</g>'
         )
     return _svg(foot + 34, "dot chart", parts)
