@@ -1,0 +1,174 @@
+"""A Cortex-M as a target: the network and its frontend as C, on an emulated core whose instructions are counted.
+
+    .tflite -> C (quantize/c) -> program -> emulated board: sound in, enhanced sound out -> counts, sizes, outputs
+
+Instruction counts and outputs are those of the real code (emulated); sizes are those of the linked program (measured);
+cycles and times are instructions times a CPI that the profile states (estimated). Not modelled anywhere: caches, flash
+wait states, other work on the core, energy.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from earshot.core.config import Config, parse
+from earshot.core.errors import ConfigError, DeviceError
+from earshot.quantize.graph import read_graph
+from earshot.quantize.metadata import read_description
+from earshot.targets.base import Availability, DeviceProfile, Kind, ProfileConfig, ProfileResult
+from earshot.targets.mcu.boards import BOARDS, Board
+from earshot.targets.mcu.emulator import EMULATOR, HOST_COMPILER, emulate
+from earshot.targets.mcu.reference import enhance_on_host
+from earshot.targets.mcu.report import Clock, Memory, count_frames, marks, profile_result, sound_difference
+from earshot.targets.mcu.toolchain import COMPILER, Program, build, missing_tools, version
+
+if TYPE_CHECKING:
+    from earshot.pipeline.progress import Progress
+    from earshot.quantize.c.bundle import GeneratedModel
+
+TOOLS = {
+    COMPILER: "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    EMULATOR: "qemu-system-arm",
+    HOST_COMPILER: "gcc",
+}
+TOLERANCE = 1e-3  # of full scale, against the host
+OPERATOR_MARKS = ("-include", "marks.h", "-DEARSHOT_TRACE")
+
+
+class CortexMConfig(Config):
+    """A core and how code is compiled for it.
+
+    Attributes:
+        machine: the emulated board; it decides the core.
+        flags: of the compiler.
+        fast_flags: what chooses kernels written for the core.
+        fast: use them; false compiles plain C.
+        cpi: cycles an instruction takes on average.
+        cpi_source: where that number comes from.
+        frames: frames to count at most; counts hardly differ from frame to frame.
+    """
+
+    machine: Literal["mps2-an386", "mps2-an505", "mps3-an547"]
+    flags: tuple[str, ...]
+    fast_flags: tuple[str, ...] = ()
+    fast: bool = True
+    cpi: float = Field(gt=0)
+    cpi_source: str
+    frames: int = Field(default=100, ge=1)
+
+
+class CortexMTarget:
+    """Profiles integer stream models as programs for a Cortex-M.
+
+    Attributes:
+        name: the target's name.
+        config: core and compiler.
+        clock_mhz: the clock that times are estimated for.
+    """
+
+    kind: Kind = "microcontroller"
+    precisions = frozenset({"int8", "int16x8"})
+    exclusive = False
+
+    def __init__(self, name: str, config: CortexMConfig, clock_mhz: float) -> None:
+        self.name, self.config, self.clock_mhz = name, config, clock_mhz
+
+    @classmethod
+    def open(cls, name: str, profile: DeviceProfile) -> CortexMTarget:
+        """The driver's entry in the registry. Raises ConfigError for options that are wrong, or no clock."""
+        config = parse(CortexMConfig, profile.options, f"target {name}: options")
+        if profile.clock_mhz is None:
+            raise ConfigError(f"target {name}: no clock_mhz", "state the clock that times are estimated for")
+        return cls(name, config, profile.clock_mhz)
+
+    def availability(self) -> Availability:
+        """Ready where the cross compiler, the emulator and a compiler for its counter are installed."""
+        missing = missing_tools(TOOLS)
+        if not missing:
+            return Availability(True)
+        packages = " ".join(TOOLS[tool] for tool in missing)
+        return Availability(False, f"{' and '.join(missing)} not installed", f"apt-get install {packages}")
+
+    def identity(self) -> Mapping[str, str]:
+        """Counts change with the compiler; the emulator's version is noted beside it."""
+        return {tool: version(tool) for tool in (COMPILER, EMULATOR) if not missing_tools([tool])}
+
+    def profile(self, models: Mapping[str, Path], config: ProfileConfig, progress: Progress) -> list[ProfileResult]:
+        """Compiles, runs and counts every model.
+
+        Raises:
+            ModelError: a model is no integer stream model, or has operators that have no C.
+            DeviceError: a tool is missing; the program does not fit the board, ends with a fault or takes too long;
+                or its sound is not the host's.
+            ToolError: the generated code does not compile.
+        """
+        results = []
+        progress.start(f"profile on {self.name}", len(models))
+        for variant, path in models.items():
+            result = self._profile(variant, path, min(config.frames, self.config.frames), config.timeout_seconds)
+            progress.advance(note=f"{variant} {result.measurements[0].value:,.0f} instructions")
+            results.append(result)
+        progress.finish()
+        return results
+
+    def program(self, path: Path) -> tuple[GeneratedModel, Program]:
+        """Generates, compiles and links a model. Raises as `profile`."""
+        from earshot.quantize.c.bundle import generate
+        from earshot.quantize.c.frontend import write_frontend
+
+        with tempfile.TemporaryDirectory(prefix="earshot-mcu-") as temporary:
+            folder = Path(temporary)
+            generated = generate(path, folder)
+            write_frontend(read_graph(path), folder)
+            return generated, build(folder, self.board, self.flags)
+
+    @property
+    def board(self) -> Board:
+        """The emulated board."""
+        return BOARDS[self.config.machine]
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """All flags of the compiler."""
+        return (*self.config.flags, *(self.config.fast_flags if self.config.fast else ()), *OPERATOR_MARKS)
+
+    def _profile(self, variant: str, path: Path, frames: int, timeout_seconds: float) -> ProfileResult:
+        from earshot.targets.agent import swinging_noise
+
+        generated, program = self.program(path)
+        frontend = read_description(path).frontend
+        sound = swinging_noise(frames * frontend.hop, frontend.rate)
+        names = marks(program.symbols)
+        outcome = emulate(program, self.board, {"sound.f32": sound.tobytes()}, names, timeout_seconds, self.name)
+        difference = sound_difference(np.frombuffer(outcome.files["enhanced.f32"], "<f4"), enhance_on_host(path, sound))
+        if difference > TOLERANCE:
+            message = f"{self.name}: {path}: its sound differs from the host's by {difference:.2g} of full scale"
+            raise DeviceError(message, "the compiler's flags must keep IEEE arithmetic; fast: false tries plain C")
+        painted = int(np.frombuffer(outcome.files["stack"], "<u4")[0])
+        # What was touched, or what the call graph allows where it is known.
+        memory = Memory(program.flash_bytes, program.static_ram_bytes, max(painted, program.stack_bound or 0))
+        clock = Clock(self.clock_mhz, self.config.cpi, frontend.hop_seconds)
+        environment = self._environment(program, difference)
+        counts = count_frames(outcome.passings, names)
+        return profile_result(variant, self.name, generated, counts, memory, clock, environment)
+
+    def _environment(self, program: Program, difference: float) -> dict[str, Any]:
+        return {
+            "engine": "C generated by earshot",
+            "emulator": version(EMULATOR),
+            "board": self.config.machine,
+            "core": self.board.core,
+            "compiler": program.compiler,
+            "flags": " ".join(self.flags),
+            "clock_mhz": self.clock_mhz,
+            "cpi": self.config.cpi,
+            "cpi_source": self.config.cpi_source,
+            "sound_difference_from_host": difference,
+            "not_modelled": "caches, flash wait states, other work on the core, energy",
+        }
