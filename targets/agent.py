@@ -678,7 +678,8 @@ class Conditions:
             asked = subprocess.run([self._vcgencmd, *question], capture_output=True, text=True, timeout=5, check=True)
         except (OSError, subprocess.SubprocessError):
             return ""
-        return asked.stdout.strip().partition("=")[2]
+        what, _, value = asked.stdout.strip().partition("=")
+        return value if what.startswith(("throttled", "frequency")) else ""  # else `error=1 error_msg=...`
 
 
 def _is_number(text: str) -> bool:

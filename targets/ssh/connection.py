@@ -22,6 +22,9 @@ from earshot.targets.ssh.failures import DEFAULT_PORT, Attempt, explain, vanishe
 
 SIGNS_MISSED = 3
 FAREWELL_SECONDS = 5.0
+NOTHING_KNOWN = b"# no host keys\n"
+# Kinds that are known come first; the others are let in so that a changed key is met, and named, as one.
+HOST_KEYS = "+ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,rsa-sha2-512,rsa-sha2-256"
 
 Value = TypeVar("Value")
 
@@ -61,9 +64,9 @@ class SshConnection:
         limit = self._options.connect_timeout_seconds
         try:
             settings = prepare(self.device, self._options, self._visit)
-            connecting = asyncio.wait_for(asyncssh.connect(settings.host, settings.port, options=settings), limit)
+            connecting = asyncssh.connect(settings.host, settings.port, config=None, options=settings)
             try:
-                self._connection = self._result(connecting, None)
+                self._connection = self._result(asyncio.wait_for(connecting, limit), None)
             except (OSError, asyncssh.Error, ValueError) as error:
                 seen = (self._visit.key, _is_known(settings, self._visit.address))
                 attempt = Attempt(self.device, self._options, settings.host, settings.port, *seen)
@@ -192,30 +195,34 @@ def command(script: str, *arguments: str) -> str:
 
 def prepare(device: str, options: SshOptions, visit: asyncssh.SSHClient | None = None) -> Any:
     """Asyncssh's settings for a connection, the user's SSH configuration read. Raises DeviceError."""
-    given: dict[str, Any] = {"username": options.user} if options.user else {}
+    given: dict[str, Any] = {"config": () if options.ssh_config else None}
+    if options.user:
+        given["username"] = options.user
     if options.port:
         given["port"] = options.port
     if options.key:
         given |= {"client_keys": [str(options.key)], "agent_path": None}
     if options.known_hosts:
-        given["known_hosts"] = str(options.known_hosts)
-    if not options.ssh_config:
-        given["config"] = None
-    try:
-        settings: Any = asyncssh.SSHClientConnectionOptions(
+        given["known_hosts"] = str(options.known_hosts) if options.known_hosts.is_file() else NOTHING_KNOWN
+
+    def settings(**more: Any) -> Any:
+        return asyncssh.SSHClientConnectionOptions(
             host=options.host,
             client_factory=lambda: visit or asyncssh.SSHClient(),
             keepalive_interval=options.keepalive_seconds,
             keepalive_count_max=SIGNS_MISSED,
             password_auth=False,
             kbdint_auth=False,
-            **given,
+            server_host_key_algs=HOST_KEYS,
+            **given | more,
         )
+
+    try:
+        found = settings()
+        # `UserKnownHostsFile none` would trust every key: a measured number must be the device's own.
+        return settings(known_hosts=[]) if found.known_hosts is None else found
     except (OSError, ValueError, asyncssh.Error) as error:
         raise explain(error, Attempt(device, options, options.host, options.port or DEFAULT_PORT)) from error
-    # `UserKnownHostsFile none` would trust every key: a measured number must be the device's own.
-    settings.known_hosts = settings.known_hosts or []
-    return settings
 
 
 def _is_known(settings: Any, address: str) -> bool:

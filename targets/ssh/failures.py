@@ -48,8 +48,6 @@ def explain(error: Exception, attempt: Attempt) -> DeviceError:
     match error:
         case asyncssh.HostKeyNotVerifiable():
             what, hint = _untrusted(attempt)
-        case asyncssh.KeyExchangeFailed() if attempt.known:  # it has no key of the kind that is known
-            what, hint = _untrusted(attempt)
         case asyncssh.PermissionDenied():
             what, hint = "the login was refused", f"have it accept your key: {_copy_key(attempt)}"
         case asyncssh.KeyImportError() | asyncssh.KeyEncryptionError():

@@ -1,0 +1,163 @@
+"""A device over SSH, against a real server: fair order, whole results, marks of a clock held back, a clean device."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from earshot.core.errors import ConfigError
+from earshot.core.measurement import Provenance
+from earshot.pipeline.progress import Silent
+from earshot.targets.base import DeviceProfile, ProfileConfig, read_result
+from earshot.targets.host import HostTarget
+from earshot.targets.registry import open_profile
+from earshot.targets.ssh import target as ssh_target
+
+QUICK = ProfileConfig(frames=20, repeats=2, warmup=2)
+ONCE = ProfileConfig(frames=20, repeats=1, warmup=2)
+TIMES = {"rtf", "hop_rtf", "graph_rtf", "frame_p50_us", "frame_p95_us", "frame_p99_us", "frame_max_us"}
+TIMES |= {"deadline_misses"}
+COUNTS = {"peak_rss_bytes", "arena_bytes", "delegate_coverage"}
+
+
+class Notes(Silent):
+    def __init__(self):
+        self.seen, self.total = [], None
+
+    def start(self, task, total):
+        self.total = total
+
+    def advance(self, steps=1, note=""):
+        self.seen += [note.split()[0]] * steps
+
+
+def flags_of(result):
+    return {measurement.metric: measurement.flags for measurement in result.measurements}
+
+
+def test_what_stays_behind_would_be_noticed(device):
+    device.empties()
+    (device.disk / "earshot.12345678").mkdir()
+    with subprocess.Popen(["sleep", "60"], env={"TMPDIR": str(device.disk)}) as process:
+        assert len(device.residents()) == 2
+        with pytest.raises(pytest.fail.Exception, match="did not come about"):
+            device.empties(seconds=0.2)
+        process.kill()
+    (device.disk / "earshot.12345678").rmdir()
+
+
+def test_models_alternate_and_every_metric_comes_back(device, tiny):
+    models, notes = {"float32": tiny(), "int8": tiny(integer=True)}, Notes()
+    assert device.target().availability().ok
+    results = device.target().profile(models, QUICK, notes)
+    assert notes.seen == ["float32", "int8"] * 2
+    assert notes.total == 4
+    assert [result.variant for result in results] == ["float32", "int8"]
+    for result in results:
+        found = {measurement.metric: measurement for measurement in result.measurements}
+        assert set(found) - {"temperature_c"} == TIMES | COUNTS
+        assert all(m.target == "pi" and m.provenance is Provenance.MEASURED for m in found.values())
+        assert found["frame_p99_us"].n == 40
+        assert result.histogram is not None and sum(result.histogram.counts) == 40
+        assert len(result.environment["cores"]) == 1
+        assert {"runtime_version", "board", "system", "governor", "held_back"} <= set(result.environment)
+    device.empties()
+
+
+def test_what_does_not_depend_on_time_is_what_the_host_finds(device, tiny):
+    model = {"int8": tiny(integer=True)}
+    (there,), (here,) = device.target().profile(model, QUICK, Silent()), HostTarget().profile(model, QUICK, Silent())
+    for fact in ("arena_bytes", "delegate_coverage", "operators", "frames", "precision"):
+        assert there.raw[fact] == here.raw[fact]
+
+
+def test_more_models_than_sessions_run_in_rounds(device, tiny, monkeypatch):
+    monkeypatch.setattr(ssh_target, "SESSIONS", 2)
+    notes = Notes()
+    results = device.target().profile({name: tiny() for name in "abc"}, ONCE, notes)
+    assert [result.variant for result in results] == ["a", "b", "c"]
+    assert notes.seen == ["a", "b", "c"]
+
+
+def test_an_emulated_device_brings_its_own_reading(device, tiny):
+    def read(variant, raw, target):
+        return read_result(variant, raw, target, Provenance.EMULATED)
+
+    target = ssh_target.SshTarget("pi-emulated", device.options, read)
+    (result,) = target.profile({"m": tiny()}, QUICK, Silent())
+    assert {m.provenance for m in result.measurements} == {Provenance.EMULATED}
+
+
+def test_the_driver_opens_from_a_profile():
+    options = {"host": "pi5.local", "user": "pi", "key": "~/.ssh/pi", "core": 3}
+    profile = DeviceProfile(kind="raspberry-pi", driver="ssh", title="mine", options=options)
+    opened = open_profile("kitchen", profile)
+    assert opened.name == "kitchen" and opened.kind == "raspberry-pi" and not opened.exclusive
+    assert opened.options.key == Path("~/.ssh/pi").expanduser()
+    assert str(opened.options) == "pi@pi5.local"
+    wrong = profile.model_copy(update={"options": {"host": "pi5.local", "prot": 22}})
+    with pytest.raises(ConfigError, match="target kitchen: options: prot: unknown key; did you mean 'port'"):
+        open_profile("kitchen", wrong)
+
+
+def test_the_core_is_the_requests_else_the_devices(device, tiny):
+    """Core 0 exists everywhere; the default is the last."""
+    (chosen,) = device.target(core=0).profile({"m": tiny()}, QUICK, Silent())
+    assert chosen.environment["cores"] == [0]
+
+
+def firmware(folder, *flags):
+    """A vcgencmd that answers with each of these flags in turn, and stays at the last: a stand-in for the firmware."""
+    folder.mkdir()
+    lines = "\n".join(flags)
+    script = folder / "vcgencmd"
+    script.write_text(
+        f"""#!/bin/sh
+        case $1 in
+        measure_clock) echo "frequency(48)=1500398464" ;;
+        get_throttled) echo x >>{folder}/asked
+            count=$(wc -l <{folder}/asked)
+            flag=$(printf '{lines}\\n' | sed -n "${{count}}p")
+            echo "throttled=${{flag:-{flags[-1]}}}" ;;
+        esac
+        """
+    )
+    script.chmod(0o755)
+    return f"PATH={folder}:/usr/bin:/bin"
+
+
+@pytest.mark.parametrize(
+    ("flags", "held_back", "marked"),
+    [
+        (["0x50000"], [], False),  # long before the run, and not since
+        (["0x0", "0x50005", "0x50000"], ["under-voltage", "throttled"], True),  # in the middle
+    ],
+)
+def test_a_run_whose_clock_was_held_back_is_marked(make_device, tiny, tmp_path, flags, held_back, marked):
+    device = make_device(environment=firmware(tmp_path / "bin", *flags))
+    (result,) = device.target().profile({"m": tiny()}, QUICK, Silent())
+    assert result.environment["held_back"] == held_back
+    assert result.environment["clock_mhz"] == [1500.398464]
+    found = flags_of(result)
+    assert all(found[metric] == (("throttled",) if marked else ()) for metric in TIMES)
+    assert all(found[metric] == () for metric in COUNTS)
+
+
+def test_plain_kernels_that_were_asked_for_are_no_missing_delegate(device, tiny):
+    plain = QUICK.model_copy(update={"delegate": False})
+    (result,) = device.target().profile({"m": tiny()}, plain, Silent())
+    assert result.raw["delegate_coverage"] == 0
+    assert set(flags_of(result).values()) == {()}
+
+
+def test_the_command_line_uses_no_python_of_newer_versions():
+    """The agent and the probe run on Python 3.9: no syntax that came later."""
+    import ast
+
+    from earshot.targets.agent_link import AGENT
+    from earshot.targets.ssh.device import PROBE
+
+    for source in (AGENT.read_text(), PROBE):
+        ast.parse(source, feature_version=(3, 9))
+    assert subprocess.run([sys.executable, "-c", PROBE], capture_output=True, check=True).stdout.startswith(b"{")
