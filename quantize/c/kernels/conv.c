@@ -90,14 +90,5 @@ static void gather(const earshot_window *window, const char *x, int32_t row, int
         }                                                                                                              \
     }
 
-CONV(earshot_conv_s8, ear_matmul_s8, int8_t, int32_t)
-CONV(earshot_conv_s16, ear_matmul_s16, int16_t, int64_t)
-
-#define DENSE(NAME, MATMUL, TYPE, BIAS)                                                                                \
-    void NAME(int32_t batches, int32_t depth, int32_t rows, const TYPE *x, const int8_t *w, const BIAS *bias,          \
-              const ear_output *output, TYPE *y) {                                                                     \
-        MATMUL(x, depth, batches, w, depth, rows, bias, output, y, rows);                                              \
-    }
-
-DENSE(earshot_dense_s8, ear_matmul_s8, int8_t, int32_t)
-DENSE(earshot_dense_s16, ear_matmul_s16, int16_t, int64_t)
+CONV(earshot_conv_s8, earshot_matmul_s8, int8_t, int32_t)
+CONV(earshot_conv_s16, earshot_matmul_s16, int16_t, int64_t)

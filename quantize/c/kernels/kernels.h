@@ -11,6 +11,12 @@
 /* Most taps a depthwise window may have: their addresses stand on the stack. */
 #define EARSHOT_TAPS 64
 
+/* The matrix products of primitives.h. */
+void earshot_matmul_s8(const int8_t *x, int32_t x_stride, int32_t positions, const int8_t *w, int32_t n, int32_t rows,
+                       const int32_t *bias, const ear_output *output, int8_t *y, int32_t y_stride);
+void earshot_matmul_s16(const int16_t *x, int32_t x_stride, int32_t positions, const int8_t *w, int32_t n,
+                        int32_t rows, const int64_t *bias, const ear_output *output, int16_t *y, int32_t y_stride);
+
 /* How a window slides over an image, [batches, in_height, in_width, channels]. */
 typedef struct {
     int32_t batches;

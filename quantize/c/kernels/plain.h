@@ -2,79 +2,55 @@
 #ifndef EAR_PLAIN_H
 #define EAR_PLAIN_H
 
+/* Sums of products, in functions of their own (plain.c): inlined, their loops run out of registers on small machines.
+ * Four rows of w, `n` apart: acc[r] += sum over i < n of x[i] * w[r * n + i]. */
+void ear_dot4_s8(const int8_t *x, const int8_t *w, int32_t n, int32_t *acc);
+void ear_dot4_s16(const int16_t *x, const int8_t *w, int32_t n, int64_t *acc);
+/* One row. */
+int32_t ear_dot_s8(const int8_t *x, const int8_t *w, int32_t n);
+int64_t ear_dot_s16(const int16_t *x, const int8_t *w, int32_t n);
+/* Four channels from c on: acc[k] += sum over t < count of taps[t][c + k] * w[t * channels + c + k]. */
+void ear_taps4_s8(const int8_t *const *taps, int32_t count, const int8_t *w, int32_t channels, int32_t c, int32_t *acc);
+void ear_taps4_s16(const int16_t *const *taps, int32_t count, const int8_t *w, int32_t channels, int32_t c,
+                   int32_t *acc);
+
 #ifndef EAR_HAVE_MATMUL_S8
 static inline void ear_matmul_s8(const int8_t *x, int32_t x_stride, int32_t positions, const int8_t *w, int32_t n,
                                  int32_t rows, const int32_t *bias, const ear_output *output, int8_t *y,
                                  int32_t y_stride) {
     for (int32_t p = 0; p < positions; p++, x += x_stride, y += y_stride) {
-        const int8_t *w0 = w;
+        const int8_t *row = w;
         int32_t r = 0;
-        /* Four rows at once: an input is loaded once for four products. */
-        for (; r + 4 <= rows; r += 4) {
-            const int8_t *w1 = w0 + n, *w2 = w1 + n, *w3 = w2 + n;
-            int32_t a0 = bias[r], a1 = bias[r + 1], a2 = bias[r + 2], a3 = bias[r + 3];
-            for (int32_t i = 0; i < n; i++) {
-                const int32_t value = x[i];
-                a0 += value * *w0++;
-                a1 += value * *w1++;
-                a2 += value * *w2++;
-                a3 += value * *w3++;
+        for (; r + 4 <= rows; r += 4, row += 4 * n) {
+            int32_t acc[4] = {bias[r], bias[r + 1], bias[r + 2], bias[r + 3]};
+            ear_dot4_s8(x, row, n, acc);
+            for (int32_t k = 0; k < 4; k++) {
+                y[r + k] = ear_output_s8(output, r + k, acc[k]);
             }
-            y[r] = ear_output_s8(output, r, a0);
-            y[r + 1] = ear_output_s8(output, r + 1, a1);
-            y[r + 2] = ear_output_s8(output, r + 2, a2);
-            y[r + 3] = ear_output_s8(output, r + 3, a3);
-            w0 = w3;
         }
-        for (; r < rows; r++) {
-            int32_t acc = bias[r];
-            for (int32_t i = 0; i < n; i++) {
-                acc += x[i] * *w0++;
-            }
-            y[r] = ear_output_s8(output, r, acc);
+        for (; r < rows; r++, row += n) {
+            y[r] = ear_output_s8(output, r, bias[r] + ear_dot_s8(x, row, n));
         }
     }
 }
 #endif
 
 #ifndef EAR_HAVE_MATMUL_S16
-/* So many products of an int16 and an int8 fit an int32 sum; longer sums go on in 64 bits. */
-#define EAR_S16_BLOCK 256
-
 static inline void ear_matmul_s16(const int16_t *x, int32_t x_stride, int32_t positions, const int8_t *w, int32_t n,
                                   int32_t rows, const int64_t *bias, const ear_output *output, int16_t *y,
                                   int32_t y_stride) {
     for (int32_t p = 0; p < positions; p++, x += x_stride, y += y_stride) {
         const int8_t *row = w;
         int32_t r = 0;
-        for (; r + 2 <= rows; r += 2, row += 2 * n) {
-            int64_t acc0 = bias[r], acc1 = bias[r + 1];
-            for (int32_t start = 0; start < n; start += EAR_S16_BLOCK) {
-                const int32_t count = n - start < EAR_S16_BLOCK ? n - start : EAR_S16_BLOCK;
-                const int16_t *values = x + start;
-                const int8_t *w0 = row + start, *w1 = w0 + n;
-                int32_t a0 = 0, a1 = 0;
-                for (int32_t i = 0; i < count; i++) {
-                    a0 += values[i] * w0[i];
-                    a1 += values[i] * w1[i];
-                }
-                acc0 += a0;
-                acc1 += a1;
+        for (; r + 4 <= rows; r += 4, row += 4 * n) {
+            int64_t acc[4] = {bias[r], bias[r + 1], bias[r + 2], bias[r + 3]};
+            ear_dot4_s16(x, row, n, acc);
+            for (int32_t k = 0; k < 4; k++) {
+                y[r + k] = ear_output_s16(output, r + k, acc[k]);
             }
-            y[r] = ear_output_s16(output, r, acc0);
-            y[r + 1] = ear_output_s16(output, r + 1, acc1);
         }
         for (; r < rows; r++, row += n) {
-            int64_t acc = bias[r];
-            for (int32_t start = 0; start < n; start += EAR_S16_BLOCK) {
-                const int32_t count = n - start < EAR_S16_BLOCK ? n - start : EAR_S16_BLOCK;
-                int32_t sum = 0;
-                for (int32_t i = start; i < start + count; i++) {
-                    sum += x[i] * row[i];
-                }
-                acc += sum;
-            }
-            y[r] = ear_output_s16(output, r, acc);
+            y[r] = ear_output_s16(output, r, bias[r] + ear_dot_s16(x, row, n));
         }
     }
 }
@@ -83,11 +59,18 @@ static inline void ear_matmul_s16(const int16_t *x, int32_t x_stride, int32_t po
 #ifndef EAR_HAVE_DEPTHWISE_S8
 static inline void ear_depthwise_s8(const int8_t *const *taps, int32_t count, const int8_t *w, int32_t channels,
                                     const int32_t *bias, const ear_output *output, int8_t *y) {
-    for (int32_t c = 0; c < channels; c++) {
-        const int8_t *weight = w + c;
+    int32_t c = 0;
+    for (; c + 4 <= channels; c += 4) {
+        int32_t acc[4] = {bias[c], bias[c + 1], bias[c + 2], bias[c + 3]};
+        ear_taps4_s8(taps, count, w, channels, c, acc);
+        for (int32_t k = 0; k < 4; k++) {
+            y[c + k] = ear_output_s8(output, c + k, acc[k]);
+        }
+    }
+    for (; c < channels; c++) {
         int32_t acc = bias[c];
-        for (int32_t t = 0; t < count; t++, weight += channels) {
-            acc += taps[t][c] * *weight;
+        for (int32_t t = 0; t < count; t++) {
+            acc += taps[t][c] * w[t * channels + c];
         }
         y[c] = ear_output_s8(output, c, acc);
     }
@@ -97,13 +80,20 @@ static inline void ear_depthwise_s8(const int8_t *const *taps, int32_t count, co
 #ifndef EAR_HAVE_DEPTHWISE_S16
 static inline void ear_depthwise_s16(const int16_t *const *taps, int32_t count, const int8_t *w, int32_t channels,
                                      const int64_t *bias, const ear_output *output, int16_t *y) {
-    for (int32_t c = 0; c < channels; c++) {
-        const int8_t *weight = w + c;
-        int64_t acc = bias[c];
-        for (int32_t t = 0; t < count; t++, weight += channels) {
-            acc += taps[t][c] * *weight;
+    int32_t c = 0;
+    for (; c + 4 <= channels; c += 4) {
+        int32_t acc[4] = {0, 0, 0, 0};
+        ear_taps4_s16(taps, count, w, channels, c, acc);
+        for (int32_t k = 0; k < 4; k++) {
+            y[c + k] = ear_output_s16(output, c + k, bias[c + k] + acc[k]);
         }
-        y[c] = ear_output_s16(output, c, acc);
+    }
+    for (; c < channels; c++) {
+        int32_t acc = 0;
+        for (int32_t t = 0; t < count; t++) {
+            acc += taps[t][c] * w[t * channels + c];
+        }
+        y[c] = ear_output_s16(output, c, bias[c] + acc);
     }
 }
 #endif

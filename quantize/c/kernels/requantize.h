@@ -25,24 +25,9 @@ static inline int32_t ear_rescale_wide(int64_t acc, int32_t multiplier, int32_t 
     return (int32_t)((acc * multiplier + ((int64_t)1 << (total - 1))) >> total);
 }
 
-/* acc * scale in double precision, rounded to nearest, ties away from zero: the rule of fully connected layers.
- * Integer arithmetic decides where it can: the multiplier is off by less than a half, so the product by less than |acc|;
- * only this near to a tie does the double decide. scale = multiplier * 2^(shift - 31) but for rounding, |acc| < 2^32. */
-static inline int32_t ear_rescale_real(int64_t acc, int32_t multiplier, int32_t shift, double scale) {
-    const int32_t bits = 31 - shift;
-    const int64_t one = (int64_t)1 << bits;
-    const int64_t sum = acc * multiplier + (one >> 1);
-    const int64_t rest = sum & (one - 1);
-    const int64_t doubt = acc < 0 ? -acc : acc;
-    if (rest >= doubt && rest <= one - doubt) {
-        return (int32_t)(sum >> bits);
-    }
-    /* volatile: the product is rounded to a double before anything else is done to it. */
-    const volatile double value = (double)acc * scale;
-    const int32_t whole = (int32_t)value;
-    const double part = value - whole;
-    return whole + (part >= 0.5) - (part <= -0.5);
-}
+/* acc * scale in double precision, rounded to nearest, ties away from zero: the rule of fully connected layers. In
+ * integers wherever they decide it; scale = multiplier * 2^(shift - 31) but for rounding, |acc| < 2^32. */
+int32_t ear_rescale_real(int64_t acc, int32_t multiplier, int32_t shift, double scale);
 
 static inline int32_t ear_clamp(int32_t value, int32_t low, int32_t high) {
     return value < low ? low : value > high ? high : value;
