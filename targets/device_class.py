@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from earshot.pipeline.progress import Progress
 
 # How `earshot targets add` is told each option that only the user knows.
-WORDS = {"host": "--ssh USER@HOST", "serial": "--adb SERIAL"}
+WORDS = {"host": "--ssh USER@HOST", "serial": "--adb SERIAL", "benchmark_model": "--set benchmark_model=FILE"}
 
 
 class DeviceClass:

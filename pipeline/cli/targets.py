@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import click
@@ -111,7 +112,8 @@ def add(
     if profile is None:
         raise UsageError("which device is it?", "give --ssh USER@HOST, --adb SERIAL, or --profile NAME")
     options = _settings(settings) | (_ssh(address) if address else {})
-    options |= {word: value for word, value in (("key", key), ("serial", serial)) if value}
+    options |= {"key": _key(key)} if key else {}
+    options |= {"serial": serial} if serial else {}
     entry = parse(DeviceEntry, {"profile": profile, "title": title, "options": options}, f"target {name}")
     state = open_profile(name, entry.device()).availability()
     path = add_device(name, entry)
@@ -175,6 +177,14 @@ def _ssh(address: str) -> dict[str, Any]:
     port = int(found["port"]) if found["port"] else None
     parts = {"host": found["host"].strip("[]"), "port": port, "user": found["user"]}
     return {word: value for word, value in parts.items() if value is not None}
+
+
+def _key(path: str) -> str:
+    """The file of a key as it is found from any folder."""
+    found = Path(path).expanduser()
+    if not found.is_file():
+        raise UsageError(f"--key {path}: no such file", "make one with: ssh-keygen -t ed25519")
+    return str(found.absolute())
 
 
 def _settings(settings: tuple[str, ...]) -> dict[str, Any]:
