@@ -10,7 +10,7 @@ wait states, other work on the core, energy.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -117,31 +117,20 @@ class CortexMTarget:
         progress.finish()
         return results
 
-    def program(self, path: Path) -> tuple[GeneratedModel, Program]:
-        """Generates, compiles and links a model. Raises as `profile`."""
-        from earshot.quantize.c.bundle import generate
-        from earshot.quantize.c.frontend import write_frontend
-
-        with tempfile.TemporaryDirectory(prefix="earshot-mcu-") as temporary:
-            folder = Path(temporary)
-            generated = generate(path, folder)
-            write_frontend(read_graph(path), folder)
-            return generated, build(folder, self.board, self.flags)
-
     @property
     def board(self) -> Board:
         """The emulated board."""
         return BOARDS[self.config.machine]
 
     @property
-    def flags(self) -> tuple[str, ...]:
-        """All flags of the compiler."""
-        return (*self.config.flags, *(self.config.fast_flags if self.config.fast else ()), *OPERATOR_MARKS)
+    def kernel_flags(self) -> tuple[str, ...]:
+        """Flags of the compiler, those of the core's own kernels among them."""
+        return (*self.config.flags, *(self.config.fast_flags if self.config.fast else ()))
 
     def _profile(self, variant: str, path: Path, frames: int, timeout_seconds: float) -> ProfileResult:
         from earshot.targets.agent import swinging_noise
 
-        generated, program = self.program(path)
+        generated, program = linked(path, self.board, (*self.kernel_flags, *OPERATOR_MARKS))
         frontend = read_description(path).frontend
         sound = swinging_noise(frames * frontend.hop, frontend.rate)
         names = marks(program.symbols)
@@ -165,10 +154,22 @@ class CortexMTarget:
             "board": self.config.machine,
             "core": self.board.core,
             "compiler": program.compiler,
-            "flags": " ".join(self.flags),
+            "flags": " ".join(self.kernel_flags),
             "clock_mhz": self.clock_mhz,
             "cpi": self.config.cpi,
             "cpi_source": self.config.cpi_source,
             "sound_difference_from_host": difference,
             "not_modelled": "caches, flash wait states, other work on the core, energy",
         }
+
+
+def linked(path: Path, board: Board, flags: Sequence[str]) -> tuple[GeneratedModel, Program]:
+    """A model generated, compiled and linked. Raises as `CortexMTarget.profile`."""
+    from earshot.quantize.c.bundle import generate
+    from earshot.quantize.c.frontend import write_frontend
+
+    with tempfile.TemporaryDirectory(prefix="earshot-mcu-") as temporary:
+        folder = Path(temporary)
+        generated = generate(path, folder)
+        write_frontend(read_graph(path), folder)
+        return generated, build(folder, board, flags)
