@@ -18,6 +18,7 @@ from earshot.targets.inventory import load_inventory
 # Named, not imported: a driver brings its libraries along.
 DRIVERS: dict[str, str] = {
     "adb": "earshot.targets.adb.target:PhoneTarget",
+    "container": "earshot.targets.container.target:ContainerTarget",
     "cortex-m": "earshot.targets.mcu.target:CortexMTarget",
     "ethos-u": "earshot.targets.npu.target:EthosUTarget",
     "host": "earshot.targets.host:HostTarget",
