@@ -53,7 +53,7 @@ def intelligibility_loss(estimate: Tensor, clean: Tensor, frontend: Frontend) ->
     level = clean.sum(-1)
     heard = (level > level.amax(1, keepdim=True) * _SILENT).float().unfold(1, length, _SEGMENTS_EVERY).mean(-1)
     found, wanted = (
-        ((power @ bands) + _EPSILON).sqrt().unfold(1, length, _SEGMENTS_EVERY) for power in (estimate, clean)
+        (_banded(power, bands) + _EPSILON).sqrt().unfold(1, length, _SEGMENTS_EVERY) for power in (estimate, clean)
     )
     scale = (wanted.square().sum(-1, keepdim=True) / (found.square().sum(-1, keepdim=True) + _EPSILON)).sqrt()
     found = torch.minimum(found * scale, wanted * _CLIP)
@@ -73,7 +73,7 @@ def disturbance_loss(estimate: Tensor, clean: Tensor, frontend: Frontend) -> Ten
     """
     scale = _bark_scale(frontend)
     bands, speech, threshold = (torch.from_numpy(part).to(clean.device) for part in scale)
-    found, wanted = (_levelled(power, speech) @ bands / _BARK for power in (estimate, clean))
+    found, wanted = (_banded(_levelled(power, speech), bands) / _BARK for power in (estimate, clean))
     # What is a matter of the channel is forgiven: the mean gain of a band, then the gain of a frame.
     heard = (wanted.sum(-1, keepdim=True) > _AUDIBLE).float()
     spectra = [
@@ -95,6 +95,12 @@ def disturbance_loss(estimate: Tensor, clean: Tensor, frontend: Frontend) -> Ten
     asymmetric = (width * (error * added).mean(-1) / quiet).clamp(max=_FRAME_LIMIT)
     frames = round(_SYLLABLE_SECONDS / frontend.hop_seconds)
     return 0.1 * _over_time(symmetric, frames) + 0.0309 * _over_time(asymmetric, frames)
+
+
+def _banded(power: Tensor, bands: Tensor) -> Tensor:
+    """Power of every band, in full precision: half floats end at 65504."""
+    with torch.autocast(power.device.type, enabled=False):
+        return power.float() @ bands
 
 
 def _levelled(power: Tensor, speech: Tensor) -> Tensor:

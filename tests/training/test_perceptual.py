@@ -121,6 +121,16 @@ def test_a_mask_that_descends_the_loss_raises_the_metric(loss: Loss, metric: Cal
 
 
 @LOSSES
+@pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16])
+def test_mixed_precision_changes_nothing(loss: Loss, precision: torch.dtype) -> None:
+    clean, noisy = pairs()[0]
+    with torch.autocast("cpu", precision):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == precision
+        found = lost(loss, noisy, clean)
+    assert found == lost(loss, noisy, clean)
+
+
+@LOSSES
 @pytest.mark.parametrize("estimate", [0.0, 1e-12, 1.0])
 @pytest.mark.parametrize("clean", [0.0, 1e-12, 1.0])
 def test_values_and_gradients_stay_finite_in_silence(loss: Loss, estimate: float, clean: float) -> None:
