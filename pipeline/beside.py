@@ -120,7 +120,7 @@ def _run(task: Task[T], progress: Progress) -> Done[T]:
     except _Stopped:
         failure = ToolError(f"{task.name}: stopped")
     except Exception as error:  # noqa: BLE001 - a mistake in one target's driver must not take the others' results along
-        failure = ToolError(
-            f"{task.name}: unexpected {type(error).__name__}: {error}", "report it, if earshot is at fault"
-        )
+        message = f"{task.name}: unexpected {type(error).__name__}: {error}"
+        failure = ToolError(message, "if earshot is at fault, report it")
+        failure.__cause__ = error
     return Done(task.name, value, failure, time.monotonic() - begun)

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from earshot.core.config import Config, parse
 from earshot.core.errors import DeviceError
 from earshot.targets.agent_link import AGENT, AgentLink, Ending, agent_arguments, take_turns
 from earshot.targets.base import (
@@ -36,12 +37,18 @@ if TYPE_CHECKING:
 RUNTIMES = ("ai_edge_litert", "tflite_runtime")
 
 
-class HostTarget:
-    """Profiles on this machine with the TFLite runtime that is installed.
+class HostOptions(Config):
+    """Options of the driver `host`.
 
     Attributes:
         python: interpreter that runs the agent; another environment's to profile with another runtime.
     """
+
+    python: str = sys.executable
+
+
+class HostTarget:
+    """Profiles on this machine with the TFLite runtime that is installed."""
 
     name: str = "host"
     kind: Kind = "host"
@@ -53,8 +60,10 @@ class HostTarget:
 
     @classmethod
     def open(cls, name: str, profile: DeviceProfile) -> HostTarget:
-        """The driver's entry in the registry; the host has no options."""
-        return cls()
+        """The driver's entry in the registry. Raises ConfigError for an unknown option."""
+        target = cls(parse(HostOptions, profile.options, f"target {name}: options").python)
+        target.name = name
+        return target
 
     def availability(self) -> Availability:
         """Ready where a TFLite runtime is installed."""
@@ -64,7 +73,7 @@ class HostTarget:
 
     def profile(self, models: Mapping[str, Path], config: ProfileConfig, progress: Progress) -> list[ProfileResult]:
         """Profiles every model, their repeats alternating. Raises ModelError or DeviceError."""
-        progress.start("profile on host", config.repeats * len(models))
+        progress.start(f"profile on {self.name}", config.repeats * len(models))
         with ExitStack() as stack:
             agents = {
                 variant: AgentLink(str(path), stack.enter_context(AgentProcess(self.python, path, config)))

@@ -97,8 +97,9 @@ def test_profile_times_several_models_on_the_host(folder: Path) -> None:
     names = [f"{artifact(folder)}/model.{variant}.tflite" for variant in ("int8", "float32")]
     done = earshot(folder, "profile", *names, "--frames", "20", "--repeats", "2", "--quiet", "--json")
     assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
-    assert [Path(result["model"]).name for result in results] == ["model.int8.tflite", "model.float32.tflite"]
+    (device,) = json.loads(done.stdout)["devices"]
+    results = device["results"]
+    assert [result["model"] for result in results] == ["model.int8.tflite", "model.float32.tflite"]
     for result in results:
         found = {measurement["metric"]: measurement for measurement in result["measurements"]}
         assert 0 < found["frame_p50_us"]["value"] <= found["frame_max_us"]["value"]
