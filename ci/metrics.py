@@ -64,6 +64,7 @@ KNOWN_METRICS: dict[str, KnownMetric] = {
     "temperature_c": KnownMetric("C", "lower"),
     "parity_float_max_abs": KnownMetric("1", "lower"),
     "parity_int8_snr_db": KnownMetric("dB", "higher"),
+    "output_mismatches": KnownMetric("1", "lower"),
     "float_operators": KnownMetric("1", "lower"),
 }
 

@@ -2,7 +2,10 @@
 
     python agent.py profile MODEL [--frames N] [--repeats R] [--warmup W] [--core C|last] [--threads T] [--no-delegate]
                                   [--audio RAW] [--paced]
+    python agent.py trace MODEL [--threads T] [--no-delegate]
 
+`trace` takes frames as the graph stores them, one line of base64 on standard input, and gives back its masks alike: for
+comparing machines bit by bit.
 Every line on standard output is one JSON object with an `event`: `start`, `repeat`..., `result`, or `error`. Exit
 codes: 0 done, 2 the model or the request is wrong, 3 the machine lacks something. Paced, it ends when standard input
 does. The same classes enhance sound on the host:
@@ -13,6 +16,7 @@ does. The same classes enhance sound on the host:
 from __future__ import annotations
 
 import argparse
+import base64
 import gc
 import importlib
 import importlib.metadata
@@ -866,24 +870,60 @@ def next_turn() -> None:
         sys.exit(3)
 
 
+def stored_frames(enhancer: StreamEnhancer, count: int) -> np.ndarray:
+    """Frames `[count, bins]` of swinging noise, as the graph stores them."""
+    sound = swinging_noise(count * enhancer.hop, enhancer.rate)
+    return enhancer.graph.frame.encode(enhancer.stft.features(enhancer.stft.analyse(sound)))
+
+
+def trace(graph: StreamGraph, frames: np.ndarray) -> np.ndarray:
+    """Masks `[frames, bins]` as the graph stores them, from a fresh state, of stored frames `[frames, bins]`."""
+    graph.reset()
+    return graph.mask.encode(graph.run(graph.frame.decode(frames)))  # exact: storing undoes reading
+
+
+def trace_line(model: str, line: str, threads: int, delegate: bool) -> dict[str, Any]:
+    """The result of `trace` for raw stored frames in base64; the masks are in base64, too. Raises AgentError."""
+    graph = StreamGraph(model, threads, delegate)
+    try:
+        stored = np.frombuffer(base64.b64decode(line, validate=True), graph.frame.dtype).reshape(-1, graph.bins)
+    except ValueError as error:
+        raise AgentError(f"standard input holds no whole frames of {graph.bins} values ({error})") from error
+    masks = trace(graph, stored)
+    return {
+        "event": "result",
+        "model": model,
+        "dtype": str(masks.dtype),
+        "shape": list(masks.shape),
+        "masks": base64.b64encode(masks.tobytes()).decode(),
+    }
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The command line. Returns the exit code."""
-    parser = argparse.ArgumentParser(description="Times a streaming .tflite where it ships.")
-    command = parser.add_subparsers(dest="command", required=True).add_parser("profile")
-    command.add_argument("model")
-    command.add_argument("--frames", type=int, default=500, help="timed frames of a repeat")
-    command.add_argument("--repeats", type=int, default=5)
-    command.add_argument("--warmup", type=int, default=50, help="untimed frames before a repeat")
-    command.add_argument("--threads", type=int, default=1)
-    command.add_argument("--core", help="pin to this core, or to the `last` this process may use")
-    command.add_argument("--no-delegate", action="store_true", help="plain kernels, no XNNPACK")
-    command.add_argument("--audio", help="raw float32 mono samples at the model's rate")
-    command.add_argument("--paced", action="store_true", help="wait for a line on standard input before each repeat")
+    parser = argparse.ArgumentParser(description="Times and runs a streaming .tflite where it ships.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    timing, tracing = commands.add_parser("profile"), commands.add_parser("trace")
+    for command in (timing, tracing):
+        command.add_argument("model")
+        command.add_argument("--threads", type=int, default=1)
+        command.add_argument("--no-delegate", action="store_true", help="plain kernels, no XNNPACK")
+    timing.add_argument("--frames", type=int, default=500, help="timed frames of a repeat")
+    timing.add_argument("--repeats", type=int, default=5)
+    timing.add_argument("--warmup", type=int, default=50, help="untimed frames before a repeat")
+    timing.add_argument("--core", help="pin to this core, or to the `last` this process may use")
+    timing.add_argument("--audio", help="raw float32 mono samples at the model's rate")
+    timing.add_argument("--paced", action="store_true", help="wait for a line on standard input before each repeat")
     options = parser.parse_args(arguments)
     delegate = not options.no_delegate
     try:
-        if min(options.frames, options.repeats, options.threads) < 1 or options.warmup < 0:
-            raise AgentError("frames, repeats and threads must be at least 1, warmup at least 0")
+        if options.threads < 1:
+            raise AgentError("threads must be at least 1")
+        if options.command == "trace":
+            emit(trace_line(options.model, sys.stdin.readline().strip(), options.threads, delegate))
+            return 0
+        if min(options.frames, options.repeats) < 1 or options.warmup < 0:
+            raise AgentError("frames and repeats must be at least 1, warmup at least 0")
         if options.core is not None:
             pin(options.core)
         emit({"event": "start", "model": options.model, "environment": environment(options.threads, delegate)})

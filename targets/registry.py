@@ -21,6 +21,7 @@ DRIVERS: dict[str, str] = {
     "container": "earshot.targets.container.target:ContainerTarget",
     "cortex-m": "earshot.targets.mcu.target:CortexMTarget",
     "ethos-u": "earshot.targets.npu.target:EthosUTarget",
+    "guest": "earshot.targets.guest.target:GuestTarget",
     "host": "earshot.targets.host:HostTarget",
     "ssh": "earshot.targets.ssh.target:SshTarget",
 }

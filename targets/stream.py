@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from earshot.targets.agent import StreamEnhancer
 
 
-def open_stream(model: Path, threads: int = 1) -> StreamEnhancer:
+def open_stream(model: Path, threads: int = 1, delegate: bool = True) -> StreamEnhancer:
     """A stream through a .tflite: `process(hops)`, `enhance(signal)`, `reset()`.
+
+    Without the delegate the plain kernels run.
 
     Raises:
         ModelError: the file is no stream model, is damaged, or the runtime refuses it.
@@ -26,7 +28,7 @@ def open_stream(model: Path, threads: int = 1) -> StreamEnhancer:
 
     try:
         with _native_chatter_off():
-            return StreamEnhancer(model, threads)
+            return StreamEnhancer(model, threads, delegate)
     except AgentError as error:
         kind = ModelError if error.exit_code == ModelError.exit_code else DeviceError
         raise kind(error.message, error.hint) from error
