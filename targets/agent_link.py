@@ -93,6 +93,10 @@ class AgentLink:
                 raise self._refusal(event)
         raise self._death()
 
+    def finish(self) -> None:
+        """Waits until it has ended. Raises DeviceError: the way is cut, or its time is up."""
+        self._channel.ending()
+
     def _refusal(self, event: Mapping[str, Any]) -> EarshotError:
         refused = self._channel.ending().code == ModelError.exit_code
         message = self._device + event["message"].replace(self._sent_as, self._model)
@@ -130,7 +134,10 @@ def take_turns(agents: Mapping[str, AgentLink], repeats: int, progress: Progress
             agent.go_on()
             repeat = agent.expect("repeat")
             progress.advance(note=f"{variant} {repeat['graph_us']['p50']:.1f} us")
-    return {variant: agent.expect("result") for variant, agent in agents.items()}
+    results = {variant: agent.expect("result") for variant, agent in agents.items()}
+    for agent in agents.values():
+        agent.finish()
+    return results
 
 
 def _parse(line: str) -> dict[str, Any]:

@@ -32,7 +32,8 @@ HOLD = (
     'clean() { for found in $(grep -lsF -- "$dir" /proc/[0-9]*/cmdline); do '
     'found=${found#/proc/}; kill -9 "${found%/cmdline}" 2>/dev/null; done; rm -rf -- "$dir"; }; '
     'trap clean EXIT; trap "exit 1" HUP INT TERM; '
-    f'echo "{FOLDER_MARK}$dir"; timeout "$2" cat >/dev/null'
+    f'echo "{FOLDER_MARK}$dir"; '
+    'if command -v timeout >/dev/null; then timeout "$2" cat >/dev/null; else cat >/dev/null; fi'
 )
 SEND = 'LC_ALL=C; export LC_ALL; cat >"$1" && wc -c <"$1"'
 TRY_PYTHONS = (

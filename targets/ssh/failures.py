@@ -58,7 +58,8 @@ def explain(error: Exception, attempt: Attempt) -> DeviceError:
         case socket.gaierror():
             what, hint = "no such host", "check its name, or give its address; is it on this network?"
         case ConnectionRefusedError():
-            what, hint = f"nothing listens on port {attempt.port}", "on it: sudo systemctl enable --now ssh"
+            what = f"nothing listens on port {attempt.port}"
+            hint = "start its SSH server, on the device: sudo systemctl enable --now ssh"
         case TimeoutError():
             what = f"no answer from {attempt.host} port {attempt.port}"
             hint = "is it switched on and on this network? A slow one wants a longer connect_timeout_seconds"

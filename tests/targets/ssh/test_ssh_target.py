@@ -144,11 +144,17 @@ def test_a_run_whose_clock_was_held_back_is_marked(make_device, tiny, tmp_path, 
     assert all(found[metric] == () for metric in COUNTS)
 
 
-def test_plain_kernels_that_were_asked_for_are_no_missing_delegate(device, tiny):
+def test_a_delegate_that_did_not_apply_is_marked(device, tiny):
+    """A true result without a delegate, as it was asked for, and as it would be had XNNPACK been asked for."""
     plain = QUICK.model_copy(update={"delegate": False})
     (result,) = device.target().profile({"m": tiny()}, plain, Silent())
     assert result.raw["delegate_coverage"] == 0
     assert set(flags_of(result).values()) == {()}
+    asked = {**result.raw, "environment": {**result.raw["environment"], "delegate": True}}
+    found = flags_of(read_result("m", asked, "pi"))
+    assert all(found[metric] == ("delegate-missing",) for metric in TIMES)
+    assert all(found[metric] == () for metric in COUNTS)
+    assert set(flags_of(read_result("m", {**asked, "precision": "int16x8"}, "pi")).values()) == {()}
 
 
 def test_the_command_line_uses_no_python_of_newer_versions():
