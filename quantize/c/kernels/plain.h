@@ -98,21 +98,6 @@ static inline void ear_depthwise_s16(const int16_t *const *taps, int32_t count, 
 }
 #endif
 
-static inline int32_t ear_sum(const ear_binary *binary, int32_t a, int32_t b) {
-    const int32_t scale = (int32_t)1 << binary->left;
-    const int32_t left = ear_rescale((a - binary->a_zero) * scale, binary->a_multiplier, binary->a_shift);
-    const int32_t right = ear_rescale((b - binary->b_zero) * scale, binary->b_multiplier, binary->b_shift);
-    const int32_t sum = binary->subtract ? left - right : left + right;
-    const int32_t value = ear_rescale(sum, binary->multiplier, binary->shift) + binary->zero_point;
-    return ear_clamp(value, binary->low, binary->high);
-}
-
-static inline int32_t ear_product(const ear_binary *binary, int32_t a, int32_t b) {
-    const int32_t product = (a - binary->a_zero) * (b - binary->b_zero);
-    const int32_t value = ear_rescale(product, binary->multiplier, binary->shift) + binary->zero_point;
-    return ear_clamp(value, binary->low, binary->high);
-}
-
 #ifndef EAR_HAVE_ADD_S8
 static inline void ear_add_s8(const int8_t *a, int32_t a_step, const int8_t *b, int32_t b_step, int32_t n,
                               const ear_binary *binary, int8_t *y) {

@@ -63,6 +63,21 @@ typedef struct {
     int32_t high;
 } ear_binary;
 
+static inline int32_t ear_sum(const ear_binary *binary, int32_t a, int32_t b) {
+    const int32_t scale = (int32_t)1 << binary->left;
+    const int32_t left = ear_rescale((a - binary->a_zero) * scale, binary->a_multiplier, binary->a_shift);
+    const int32_t right = ear_rescale((b - binary->b_zero) * scale, binary->b_multiplier, binary->b_shift);
+    const int32_t sum = binary->subtract ? left - right : left + right;
+    const int32_t value = ear_rescale(sum, binary->multiplier, binary->shift) + binary->zero_point;
+    return ear_clamp(value, binary->low, binary->high);
+}
+
+static inline int32_t ear_product(const ear_binary *binary, int32_t a, int32_t b) {
+    const int32_t product = (a - binary->a_zero) * (b - binary->b_zero);
+    const int32_t value = ear_rescale(product, binary->multiplier, binary->shift) + binary->zero_point;
+    return ear_clamp(value, binary->low, binary->high);
+}
+
 /* A matrix product: `rows` outputs at each of `positions` input vectors of n elements,
  *   y[p * y_stride + r] = ear_output_s8(output, r, bias[r] + sum over i < n of x[p * x_stride + i] * w[r * n + i])
  * (ear_output_s16 for s16). Input vectors may overlap (x_stride < n). n may be 0. All convolutions and fully connected layers come here.
