@@ -1,13 +1,13 @@
-"""Addition, subtraction and multiplication of two tensors that broadcast, and functions of one element."""
+"""Operators on two tensors that broadcast."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from earshot.quantize.c.fixed import Factor, activation_limits, function_table, quantization, strides
+from earshot.quantize.c.fixed import Factor, activation_limits, quantization, strides
 from earshot.quantize.c.program import Argument, Call, Field, Lowering, Memory, Step, Struct
 from earshot.quantize.graph import TensorInfo
 
@@ -31,6 +31,63 @@ def multiply(context: Lowering) -> Step:
     factor = Factor.of(float(a * b / y))
     binary = _binary(context, {"multiplier": factor.multiplier, "shift": factor.shift})
     return _broadcast(context, "mul", binary)
+
+
+def divide(context: Lowering) -> Step:
+    """DIV."""
+    left, right, sink = context.input(0), context.input(1), context.output
+    a, b, y = (np.float32(quantization(tensor).scale) for tensor in (left, right, sink))
+    factor = Factor.of(float(a / (b * y)))
+    return _broadcast(context, "div", _binary(context, {"multiplier": factor.multiplier, "shift": factor.shift}))
+
+
+def squared_difference(context: Lowering) -> Step:
+    """SQUARED_DIFFERENCE of int8."""
+    left, right, sink = context.input(0), context.input(1), context.output
+    if context.width(left, right, sink) != "s8":
+        raise context.refuse("it is supported on int8 only")
+    scales = [np.float32(quantization(tensor).scale) for tensor in (left, right)]
+    twice = 2.0 * float(max(scales))
+    a, b = (Factor.of(float(scale) / twice) for scale in scales)
+    y = Factor.of(twice * twice / float(np.float32(1 << 14) * np.float32(quantization(sink).scale)))
+    if y.shift > 0:
+        raise context.refuse("its output's scale is too small for the scales of its inputs")
+    fields = {
+        "a_multiplier": a.multiplier, "a_shift": a.shift, "b_multiplier": b.multiplier, "b_shift": b.shift, "left": 7,
+        "multiplier": y.multiplier, "shift": y.shift,
+    }  # fmt: skip
+    return _broadcast(context, "squared_difference", _binary(context, fields))
+
+
+def prelu(context: Lowering) -> Step:
+    """PRELU of int8."""
+    source, slope, sink = context.input(0), context.input(1), context.output
+    if context.width(source, slope, sink) != "s8":
+        raise context.refuse("it is supported on int8 only")
+    x, s, y = (np.float32(quantization(tensor).scale) for tensor in (source, slope, sink))
+    above, below = Factor.of(float(x / y)), Factor.of(float(x * s / y))
+    fields = {
+        "a_multiplier": above.multiplier, "a_shift": above.shift, "multiplier": below.multiplier, "shift": below.shift,
+    }  # fmt: skip
+    return _broadcast(context, "prelu", _binary(context, fields))
+
+
+def maximum(context: Lowering) -> Step:
+    """MAXIMUM."""
+    return _pick(context, "maximum")
+
+
+def minimum(context: Lowering) -> Step:
+    """MINIMUM."""
+    return _pick(context, "minimum")
+
+
+def _pick(context: Lowering, kernel: str) -> Step:
+    """An operator that compares integers as they are: all scales must be alike."""
+    sink = quantization(context.output)
+    if not all(quantization(context.input(position)).same_as(sink) for position in (0, 1)):
+        raise context.refuse("its tensors have different scales or zero points")
+    return _broadcast(context, kernel, None)
 
 
 def _sum(context: Lowering, *, subtract: bool) -> Step:
@@ -76,7 +133,7 @@ def _binary(context: Lowering, given: dict[str, int]) -> Struct:
     return context.struct("binary", "ear_binary", {name: known.get(name, 0) for name in names})
 
 
-def _broadcast(context: Lowering, kernel: str, binary: Struct) -> Step:
+def _broadcast(context: Lowering, kernel: str, binary: Struct | None) -> Step:
     left, right, sink = context.input(0), context.input(1), context.output
     width = context.width(left, right, sink)
     shape = broadcast_shape(context, left.shape, right.shape, sink.shape)
@@ -87,7 +144,8 @@ def _broadcast(context: Lowering, kernel: str, binary: Struct) -> Step:
             reads.append(tensor.index)
             if tensor.shape == sink.shape:
                 in_place.append(tensor.index)
-    call = Call(f"earshot_{kernel}_{width}", (shape, binary, *operands, Memory(sink.index)))
+    scales = () if binary is None else (binary,)
+    call = Call(f"earshot_{kernel}_{width}", (shape, *scales, *operands, Memory(sink.index)))
     return Step((context.operator,), tuple(reads), (sink.index,), (call,), in_place=tuple(in_place))
 
 
@@ -123,23 +181,3 @@ def broadcast_shape(context: Lowering, left: Sequence[int], right: Sequence[int]
         "b_step": axes[3][2],
     }
     return context.struct("shape", "earshot_broadcast", fields)
-
-
-def table_function(function: Callable[[float], float]) -> Callable[[Lowering], Step]:
-    """The lowering of a function of one int8."""
-
-    def lower(context: Lowering) -> Step:
-        source, sink = context.input(0), context.output
-        if context.width(source, sink) == "s16":
-            raise context.refuse("it is not supported on int16")
-        table = context.table("table", function_table(source, sink, function))
-        call = Call("earshot_table_s8", (table, int(np.prod(sink.shape)), Memory(source.index), Memory(sink.index)))
-        return Step((context.operator,), (source.index,), (sink.index,), (call,), in_place=(source.index,))
-
-    return lower
-
-
-def sigmoid(value: float) -> float:
-    """1 / (1 + e^-value) in single precision, as the reference's table has it."""
-    one = np.float32(1)
-    return float(one / (one + np.float32(math.exp(-value))))

@@ -6,7 +6,7 @@ A real factor becomes a 31-bit multiplier and a shift, `multiplier * 2^(shift - 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,7 +35,7 @@ class Factor:
         if value == 0.0:
             return cls(0, 0)
         fraction, shift = math.frexp(value)
-        multiplier = _round(fraction * (1 << 31))
+        multiplier = to_nearest(fraction * (1 << 31))
         if multiplier == 1 << 31:
             multiplier, shift = multiplier // 2, shift + 1
         return cls(0, 0) if shift < -31 else cls(multiplier, shift)
@@ -47,7 +47,7 @@ class Factor:
         return Factor(reduced, self.shift)
 
 
-def _round(value: float) -> int:
+def to_nearest(value: float) -> int:
     """To nearest, ties away from zero, as C's round."""
     return math.floor(value + 0.5) if value >= 0 else math.ceil(value - 0.5)
 
@@ -64,7 +64,7 @@ def limits(tensor: TensorInfo, bounds: tuple[float, float]) -> tuple[int, int]:
     scale = np.float32(grid.scale)
     found = []
     for bound, edge in zip(bounds, (int(holds.min), int(holds.max)), strict=True):
-        wanted = edge if math.isinf(bound) else grid.zero_point + _round(float(np.float32(bound) / scale))
+        wanted = edge if math.isinf(bound) else grid.zero_point + to_nearest(float(np.float32(bound) / scale))
         found.append(min(max(wanted, int(holds.min)), int(holds.max)))
     return found[0], found[1]
 
@@ -85,16 +85,22 @@ def channel_factors(source: TensorInfo, weight: TensorInfo, sink: TensorInfo, ch
     return [Factor.of(float(scale)) for scale in channel_scales(source, weight, sink, channels)]
 
 
-def function_table(source: TensorInfo, sink: TensorInfo, function: Callable[[float], float]) -> np.ndarray:
-    """A function of one int8, `[256]`, in single precision; the function itself is rounded to it once."""
-    grid, wanted = quantization(source), quantization(sink)
-    inverse = np.float32(1) / np.float32(wanted.scale)
-    found = []
-    for value in range(-128, 128):
-        real = np.float32(value - grid.zero_point) * np.float32(grid.scale)
-        scaled = np.float32(function(float(real))) * inverse
-        found.append(min(max(_round(float(scaled)) + wanted.zero_point, -128), 127))
-    return np.asarray(found, np.int8)
+def high_product(a: int, b: int) -> int:
+    """The upper half of twice a product of 32-bit integers, to nearest, ties up."""
+    return (a * b + (1 << 30)) >> 31
+
+
+def halve(value: int, times: int = 1) -> int:
+    """value / 2^times, to nearest, ties away from zero."""
+    rest, threshold = value & ((1 << times) - 1), (((1 << times) - 1) >> 1) + (value < 0)
+    return (value >> times) + (rest > threshold)
+
+
+def rescale(value: int, factor: Factor) -> int:
+    """What kernels/requantize.h makes of a 32-bit sum."""
+    shifted = value << max(factor.shift, 0)
+    wrapped = (shifted + (1 << 31)) % (1 << 32) - (1 << 31)
+    return halve(high_product(wrapped, factor.multiplier), max(-factor.shift, 0))
 
 
 def strides(shape: Sequence[int]) -> list[int]:

@@ -2,37 +2,51 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from earshot.quantize.c import convolution, elementwise, movement
+from earshot.quantize.c import convolution, elementwise, functions, movement, reduction
 from earshot.quantize.c.fixed import quantization
 from earshot.quantize.c.program import Lowering, Step
 from earshot.quantize.graph import Graph, Operator
 
 LOWERINGS: dict[str, Callable[[Lowering], Step]] = {
+    "ABS": functions.magnitude,
     "ADD": elementwise.add,
     "CONCATENATION": movement.concatenation,
     "CONV_2D": convolution.convolution,
     "DEPTHWISE_CONV_2D": convolution.depthwise,
+    "DEQUANTIZE": functions.dequantize,
+    "DIV": elementwise.divide,
     "EXPAND_DIMS": movement.reshape,
     "FULLY_CONNECTED": convolution.dense,
     "GATHER": movement.gather,
-    "LOGISTIC": elementwise.table_function(elementwise.sigmoid),
+    "LEAKY_RELU": functions.leaky_relu,
+    "LOGISTIC": functions.logistic,
+    "MAXIMUM": elementwise.maximum,
+    "MEAN": reduction.mean,
+    "MINIMUM": elementwise.minimum,
     "MUL": elementwise.multiply,
     "PACK": movement.pack,
     "PAD": movement.pad,
     "PADV2": movement.pad,
+    "PRELU": elementwise.prelu,
+    "QUANTIZE": functions.quantize,
+    "RELU": functions.relu,
+    "RELU6": functions.relu,
+    "RELU_N1_TO_1": functions.relu,
     "RESHAPE": movement.reshape,
+    "RSQRT": functions.reciprocal_root,
     "SLICE": movement.slice_,
     "SPLIT": movement.split,
     "SPLIT_V": movement.split,
+    "SQUARED_DIFFERENCE": elementwise.squared_difference,
     "SQUEEZE": movement.reshape,
     "STRIDED_SLICE": movement.strided_slice,
     "SUB": elementwise.subtract,
-    "TANH": elementwise.table_function(math.tanh),
+    "SUM": reduction.total,
+    "TANH": functions.tanh,
     "TRANSPOSE": movement.transpose,
     "TRANSPOSE_CONV": convolution.transposed,
     "UNPACK": movement.unpack,
@@ -48,15 +62,18 @@ def lower(graph: Graph) -> list[Step]:
         ModelError: an operator, its type or one of its options is not supported; names the operator, its output and
             what is supported.
     """
-    folded = _foldable_pads(graph)
+    readers = _readers(graph)
+    pads, chains = _foldable_pads(graph, readers), _foldable_chains(graph, readers)
+    inner = {pad.index for pad in pads.values()} | {op.index for chain in chains.values() for op in chain[:-1]}
     steps = []
     for operator in graph.operators:
-        if operator.index in {pad.index for pad in folded.values()}:
-            continue
         context = Lowering(graph, operator)
-        pad = folded.get(operator.index)
-        if pad is not None:
-            steps.append(_with_padding(context, pad))
+        if operator.index in inner:
+            continue
+        if operator.index in pads:
+            steps.append(_with_padding(context, pads[operator.index]))
+        elif operator.index in chains:
+            steps.append(functions.folded(context, chains[operator.index]))
         elif operator.name in LOWERINGS:
             steps.append(LOWERINGS[operator.name](context))
         else:
@@ -64,12 +81,38 @@ def lower(graph: Graph) -> list[Step]:
     return steps
 
 
-def _foldable_pads(graph: Graph) -> dict[int, Operator]:
-    """Convolution -> the PAD before it, where only it reads the image, padded with zero along rows and columns."""
-    readers: dict[int, list[Operator]] = {}
+def _readers(graph: Graph) -> dict[int, list[Operator]]:
+    """Tensor -> operators that read it."""
+    found: dict[int, list[Operator]] = {}
     for operator in graph.operators:
         for index in operator.inputs:
-            readers.setdefault(index, []).append(operator)
+            found.setdefault(index, []).append(operator)
+    return found
+
+
+def _foldable_chains(graph: Graph, readers: Mapping[int, Sequence[Operator]]) -> dict[int, tuple[Operator, ...]]:
+    """QUANTIZE -> the way there from a DEQUANTIZE over functions of one element, where nothing else looks at it."""
+    found = {}
+    for first in graph.operators:
+        if first.name != "DEQUANTIZE" or graph.tensors[first.inputs[0]].dtype != "int8":
+            continue
+        chain = [first]
+        while True:
+            users = readers.get(chain[-1].outputs[0], [])
+            if len(users) != 1 or chain[-1].outputs[0] in graph.outputs.values():
+                break
+            chain.append(users[0])
+            if users[0].name == "QUANTIZE":
+                if graph.tensors[users[0].outputs[0]].dtype == "int8":
+                    found[users[0].index] = tuple(chain)
+                break
+            if users[0].name not in functions.FLOAT_FUNCTIONS:
+                break
+    return found
+
+
+def _foldable_pads(graph: Graph, readers: Mapping[int, Sequence[Operator]]) -> dict[int, Operator]:
+    """Convolution -> the PAD before it, where only it reads the image, padded with zero along rows and columns."""
     found = {}
     for pad in graph.operators:
         if pad.name != "PAD" or pad.outputs[0] in graph.outputs.values():

@@ -15,6 +15,7 @@ CTYPES = {
     "int16": "int16_t",
     "int32": "int32_t",
     "int64": "int64_t",
+    "uint16": "uint16_t",
     "float32": "float",
     "float64": "double",
 }

@@ -71,6 +71,38 @@ void earshot_mul_s8(const earshot_broadcast *shape, const ear_binary *binary, co
 void earshot_mul_s16(const earshot_broadcast *shape, const ear_binary *binary, const int16_t *a, const int16_t *b,
                      int16_t *y);
 
+/* The larger and the smaller of two tensors of one scale. */
+void earshot_maximum_s8(const earshot_broadcast *shape, const int8_t *a, const int8_t *b, int8_t *y);
+void earshot_maximum_s16(const earshot_broadcast *shape, const int16_t *a, const int16_t *b, int16_t *y);
+void earshot_minimum_s8(const earshot_broadcast *shape, const int8_t *a, const int8_t *b, int8_t *y);
+void earshot_minimum_s16(const earshot_broadcast *shape, const int16_t *a, const int16_t *b, int16_t *y);
+
+/* (a - b)^2, both scaled as for sums. */
+void earshot_squared_difference_s8(const earshot_broadcast *shape, const ear_binary *binary, const int8_t *a,
+                                   const int8_t *b, int8_t *y);
+/* a / b; where b is zero, the end of the range. */
+void earshot_div_s8(const earshot_broadcast *shape, const ear_binary *binary, const int8_t *a, const int8_t *b,
+                    int8_t *y);
+void earshot_div_s16(const earshot_broadcast *shape, const ear_binary *binary, const int16_t *a, const int16_t *b,
+                     int16_t *y);
+/* a where it is not negative (a's multiplier and shift), else a * b (the output's). */
+void earshot_prelu_s8(const earshot_broadcast *shape, const ear_binary *binary, const int8_t *a, const int8_t *b,
+                      int8_t *y);
+
+/* Sums over axes: y[i, j, k] = clamp(zero_point + rescale(bias + sum of x, multiplier, shift)); strides in elements. */
+typedef struct {
+    int32_t extent[3];
+    int32_t stride[3];
+    int32_t sum_extent[3];
+    int32_t sum_stride[3];
+    int32_t bias;
+    int32_t multiplier, shift;
+    int32_t zero_point;
+} earshot_sums;
+
+void earshot_sum_s8(const earshot_sums *sums, const int8_t *x, int8_t *y);
+void earshot_sum_s16(const earshot_sums *sums, const int16_t *x, int16_t *y);
+
 /* Copies blocks of `run` bytes from everywhere to anywhere: strides in bytes, negative ones walk backwards. */
 typedef struct {
     int32_t extent[4];
@@ -85,5 +117,33 @@ void earshot_fill_s16(int16_t value, int32_t n, int16_t *y);
 
 /* y[i] = table[x[i] + 128]: any function of one int8. */
 void earshot_table_s8(const int8_t *table, int32_t n, const int8_t *x, int8_t *y);
+/* A function of one int16, by its 513 values at every 128th, with straight lines between them. */
+void earshot_lines_s16(const int16_t *table, int32_t n, const int16_t *x, int16_t *y);
+
+/* Sigmoid and hyperbolic tangent by the sigmoid's table of 256; the input is scaled by multiplier * 2^-shift first. */
+void earshot_logistic_s16(const uint16_t *table, int32_t multiplier, int32_t shift, int32_t n, const int16_t *x,
+                          int16_t *y);
+void earshot_tanh_s16(const uint16_t *table, int32_t multiplier, int32_t shift, int32_t n, const int16_t *x,
+                      int16_t *y);
+
+/* Numbers at or above zero scaled by one factor, those below by another. */
+typedef struct {
+    int32_t multiplier, shift;
+    int32_t below_multiplier, below_shift;
+    int32_t low, high;
+    int32_t x_zero, zero_point;
+} earshot_halves;
+
+void earshot_halves_s16(const earshot_halves *halves, int32_t n, const int16_t *x, int16_t *y);
+void earshot_halves_s16_s8(const earshot_halves *halves, int32_t n, const int16_t *x, int8_t *y);
+
+/* Between integers and single precision. */
+void earshot_dequantize_s8(float scale, int32_t zero_point, int32_t n, const int8_t *x, float *y);
+void earshot_dequantize_s16(float scale, int32_t zero_point, int32_t n, const int16_t *x, float *y);
+void earshot_quantize_s8(float scale, int32_t zero_point, int32_t n, const float *x, int8_t *y);
+void earshot_quantize_s16(float scale, int32_t zero_point, int32_t n, const float *x, int16_t *y);
+/* Single precision: numbers above zero times one, those below times `slope`, all within bounds; magnitudes. */
+void earshot_slopes_f32(float slope, float low, float high, int32_t n, const float *x, float *y);
+void earshot_magnitude_f32(int32_t n, const float *x, float *y);
 
 #endif
