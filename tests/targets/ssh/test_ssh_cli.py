@@ -29,7 +29,10 @@ def test_a_device_is_added_and_profiled_and_one_that_is_gone_is_reported(device,
 
     done = earshot("profile", tiny(integer=True), "--target", "kitchen-pi", "--target", "shed-pi", *QUICK)
     assert done.exit_code == 3
-    assert "nothing listens on port 9" in done.output
-    assert "frame_p99_us" in done.stdout and "kitchen-pi" in done.stdout
-    assert json.loads(done.stdout)
+    there, gone = json.loads(done.stdout)["devices"]
+    (result,) = there["results"]
+    found = {measurement["metric"]: measurement for measurement in result["measurements"]}
+    assert there["target"] == "kitchen-pi" and there["error"] is None
+    assert found["frame_p99_us"]["provenance"] == "measured" and found["frame_p99_us"]["n"] == 20
+    assert gone["target"] == "shed-pi" and "nothing listens on port 9" in gone["error"] and not gone["results"]
     device.empties()

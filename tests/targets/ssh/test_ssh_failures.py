@@ -22,6 +22,8 @@ from earshot.core.errors import DeviceError, ModelError, ToolError
 from earshot.pipeline.progress import Silent
 from earshot.targets.base import ProfileConfig
 from earshot.targets.ssh.address import SshOptions
+from earshot.targets.ssh.connection import Deadline, SshConnection
+from earshot.targets.ssh.device import DeviceFolder
 from earshot.targets.ssh.target import SshTarget
 
 ONCE = ProfileConfig(frames=20, repeats=1, warmup=2)
@@ -363,3 +365,12 @@ def test_earshot_itself_is_ended_in_the_middle_of_a_repeat(make_device, tiny, un
     assert earshot.returncode == -end
     assert errors.strip().splitlines()[-1:] == ([] if end == signal.SIGKILL else ["KeyboardInterrupt"])
     device.empties(seconds=5)
+
+
+def test_a_device_that_nobody_tells_of_the_end_cleans_up_when_time_is_up(device, until):
+    """The connection stays open and silent, as it looks to a device whose cable was pulled."""
+    with SshConnection("pi", device.options) as connection, DeviceFolder(connection, None, seconds=2) as folder:
+        sleeper = folder.start("tail", "-f", "/dev/null", f"{folder.path}/x", deadline=Deadline(30, "too late"))
+        assert Path(folder.path).is_dir()
+        until(lambda: not Path(folder.path).exists(), 10)
+        assert sleeper.ending().signal == "KILL"
