@@ -167,3 +167,11 @@ def test_the_command_line_uses_no_python_of_newer_versions():
     for source in (AGENT.read_text(), PROBE):
         ast.parse(source, feature_version=(3, 9))
     assert subprocess.run([sys.executable, "-c", PROBE], capture_output=True, check=True).stdout.startswith(b"{")
+
+
+def test_without_the_library_it_says_how_to_get_it(device, monkeypatch):
+    assert device.target().availability().ok
+    monkeypatch.setitem(sys.modules, "asyncssh", None)
+    found = device.target().availability()
+    assert not found.ok and found.reason == "asyncssh is not installed"
+    assert found.enable == "pip install 'earshot[devices]'"
