@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from earshot.core.errors import DeviceError, ModelError
 
 if TYPE_CHECKING:
     from earshot.targets.agent import StreamEnhancer
+
+# Standard error belongs to the process: two threads that put it aside in turns would put back the wrong one.
+_one_at_a_time = threading.RLock()
 
 
 def open_stream(model: Path, threads: int = 1, delegate: bool = True) -> StreamEnhancer:
@@ -47,12 +51,13 @@ def stream_precision(model: Path) -> str:
 @contextlib.contextmanager
 def _native_chatter_off() -> Iterator[None]:
     """Runtimes greet on standard error whenever a delegate is made; their refusals come as exceptions all the same."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    with _one_at_a_time:
+        sys.stderr.flush()
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)

@@ -7,8 +7,10 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
@@ -101,6 +103,21 @@ def test_one_target_that_fails_ends_as_any_failure_does(models: Path) -> None:
     refused = earshot(models, "profile", "f.tflite", *on(INT8_ONLY), *QUICK)
     assert refused.returncode == 2
     assert "it runs int8, and no model given is of such a precision" in refused.stderr
+
+
+def test_an_interrupt_ends_every_target_in_order(models: Path, tmp_path: Path) -> None:
+    for name in ("i.tflite", "users_targets.py"):
+        shutil.copy(models / name, tmp_path)
+    command = [sys.executable, "-c", "from earshot.pipeline.cli.main import main; main()", "profile", "i.tflite"]
+    targets = on("users_targets:Endless", COUNTING)
+    with subprocess.Popen([*command, *targets, "--quiet"], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        while not (tmp_path / "started").exists() and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert (tmp_path / "tidied").exists()
+    assert "interrupted" in said and "Traceback" not in said
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -81,3 +82,18 @@ class Buggy(Counting):
 
     def profile(self, models: Mapping[str, Path], config: ProfileConfig, progress: Progress) -> list[ProfileResult]:
         raise KeyError("oops")
+
+
+class Endless(Counting):
+    """Works until it is stopped, and says when it was."""
+
+    name = "users_targets:Endless"
+
+    def profile(self, models: Mapping[str, Path], config: ProfileConfig, progress: Progress) -> list[ProfileResult]:
+        try:
+            while True:
+                progress.advance()
+                Path("started").touch()
+                time.sleep(0.02)
+        finally:
+            Path("tidied").touch()

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -130,3 +131,11 @@ def test_open_stream_speaks_earshots_errors_and_no_chatter(tiny, tmp_path, capfd
     assert capfd.readouterr().err == ""
     with pytest.raises(ModelError, match="cannot be read"):
         open_stream(tmp_path / "absent.tflite")
+
+
+def test_streams_opened_side_by_side_leave_standard_error_as_it_was(tiny, capfd):
+    model = tiny()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(open_stream, [model] * 40))
+    os.write(2, b"still heard")
+    assert capfd.readouterr().err == "still heard"
