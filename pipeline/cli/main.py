@@ -14,7 +14,19 @@ from typing import Any
 import click
 
 from earshot.core.errors import EarshotError
-from earshot.pipeline.cli import artifacts, catalogue, doctor, enhance, evaluate, gate, init, profile, run, targets
+from earshot.pipeline.cli import (
+    artifacts,
+    catalogue,
+    codegen,
+    doctor,
+    enhance,
+    evaluate,
+    gate,
+    init,
+    profile,
+    run,
+    targets,
+)
 
 INTERRUPTED = 130
 UNEXPECTED = 3
@@ -51,7 +63,7 @@ def application(debug: bool) -> None:
     """
 
 
-for _module in (run, evaluate, profile, gate, enhance, artifacts, catalogue, targets, doctor, init):
+for _module in (run, evaluate, profile, gate, enhance, artifacts, codegen, catalogue, targets, doctor, init):
     for _command in _module.COMMANDS:
         application.add_command(_command)
 

@@ -13,6 +13,7 @@ from earshot.quantize.c import emit
 from earshot.quantize.c.lowering import lower
 from earshot.quantize.c.memory import lay_out
 from earshot.quantize.c.program import Struct, Table
+from earshot.quantize.c.readme import readme
 from earshot.quantize.graph import Graph, read_graph
 from earshot.quantize.metadata import StreamDescription, description_of
 
@@ -82,25 +83,27 @@ def generate(model_path: Path, out: Path, name: str = "model") -> GeneratedModel
     if description.precision == "float32":
         raise ModelError(f"{model_path}: it computes in float32", "give the int8 or int16x8 file of the same model")
     program = _program(graph, description, name, model_path.name)
+    operators = tuple(_operator(program, number) for number in range(len(program.steps)))
+    flash, macs = (sum(getattr(one, field) for one in operators) for field in ("flash_bytes", "macs"))
     files = {
         f"{name}.h": emit.model_header(program),
         f"{name}.c": emit.model_source(program),
         f"{name}_state.h": emit.state_header(program),
         f"{name}_weights.h": emit.weights_header(program),
         f"{name}_weights.c": emit.weights_source(program),
+        "README.md": readme(program, flash, macs),
         **_kernels(),
     }
     for path, text in files.items():
         (out / path).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(out / path, text.encode())
-    operators = tuple(_operator(program, number) for number in range(len(program.steps)))
     return GeneratedModel(
         tuple(files),
         program.layout.arena_bytes,
         program.layout.lower_bound,
-        sum(operator.flash_bytes for operator in operators),
+        flash,
         emit.state_bytes(program),
-        sum(operator.macs for operator in operators),
+        macs,
         operators,
     )
 

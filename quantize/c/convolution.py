@@ -87,7 +87,7 @@ def transposed(context: Lowering) -> Step:
         start = (rows.first * sink.shape[2] + columns.first) * sink.shape[3]
         struct = context.struct(f"window{suffix}", "earshot_window", fields | {"depth": depth, "rows": sink.shape[3]})
         weights = context.table(f"weights{suffix}", part) if part.size else 0
-        patch: Argument = Memory(scratch=True) if needs else 0
+        patch: Argument = Memory(scratch=True) if needs and count else 0
         arguments = (struct, Memory(source.index), weights, bias, output, patch, Memory(sink.index, start))
         calls.append(Call(f"earshot_conv_{width}", arguments))
     return _step(context, source, tuple(calls), room, macs)

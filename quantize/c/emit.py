@@ -200,6 +200,8 @@ def model_source(program: Program) -> str:
         *_reset(program),
         f"void {name}_step(const {CTYPES[program.frame.dtype]} *frame, {CTYPES[program.mask.dtype]} *mask) {{",
     ]
+    if not any(program.frame.index in step.reads for step in program.steps):
+        lines.append("    (void)frame;")
     for number, step in enumerate(program.steps):
         lines += _step(program, number, step)
     lines.append("}")

@@ -81,7 +81,9 @@ static void gather(const earshot_window *window, const char *x, int32_t row, int
                                window->y_column);                                                                      \
                         j = columns.last;                                                                              \
                     } else {                                                                                           \
-                        gather(window, (const char *)x, row, column, sizeof(TYPE), (char *)patch);                     \
+                        if (n) { /* a phase of a transposed convolution may have no tap at all */                      \
+                            gather(window, (const char *)x, row, column, sizeof(TYPE), (char *)patch);                 \
+                        }                                                                                              \
                         MATMUL(patch, 0, 1, w, n, window->rows, bias, output, target, 0);                              \
                         j++;                                                                                           \
                     }                                                                                                  \

@@ -2,7 +2,7 @@
  *
  * Inputs are widened to 16 bits once, into a buffer on the stack, and then serve every row. A word of four weights is
  * widened to its even and its odd bytes (SXTB16), so the buffer has that order too: of elements 0 1 2 3, the pair 0 and 2,
- * then the pair 1 and 3. The two innermost loops are assembly, because the compiler spills and loads word by word. */
+ * then the pair 1 and 3. The innermost loops are assembly, because the compiler would load word by word and spill. */
 #ifndef EAR_DSP_H
 #define EAR_DSP_H
 
@@ -15,8 +15,10 @@
 #define EAR_DSP_BLOCK 256
 /* Elements the buffer holds: those of a tile, or of one long vector. */
 #define EAR_DSP_VECTOR (EAR_DSP_TILE * EAR_DSP_BLOCK)
+/* Rows whose sums are made before they become outputs; a multiple of four. */
+#define EAR_DSP_ROWS 16
 
-/* What is rarely needed stands apart, so that the loops around it keep their registers. */
+/* Loops in functions of their own keep their registers. */
 #define EAR_DSP_APART static __attribute__((noinline, unused))
 
 static inline uint32_t ear_dsp_load(const void *bytes) {
@@ -52,36 +54,45 @@ static inline void ear_dsp_widen_s16(const int16_t *x, int32_t fours, int32_t st
     }
 }
 
-/* Adds to four sums the products of one row with four positions, whose pairs lie interleaved. fours > 0. */
-static inline void ear_dsp_tile(const int32_t *pairs, const int8_t *w, int32_t fours, int32_t *sums) {
-    int32_t a0 = sums[0], a1 = sums[1], a2 = sums[2], a3 = sums[3], even, odd, x0, x1;
-    __asm__("1:\n\t"
-            "ldr %[odd], [%[w]], #4\n\t"
-            "ldrd %[x0], %[x1], [%[x]], #8\n\t"
-            "sxtb16 %[even], %[odd]\n\t"
-            "sxtb16 %[odd], %[odd], ror #8\n\t"
-            "smlad %[a0], %[x0], %[even], %[a0]\n\t"
-            "smlad %[a0], %[x1], %[odd], %[a0]\n\t"
-            "ldrd %[x0], %[x1], [%[x]], #8\n\t"
-            "smlad %[a1], %[x0], %[even], %[a1]\n\t"
-            "smlad %[a1], %[x1], %[odd], %[a1]\n\t"
-            "ldrd %[x0], %[x1], [%[x]], #8\n\t"
-            "smlad %[a2], %[x0], %[even], %[a2]\n\t"
-            "smlad %[a2], %[x1], %[odd], %[a2]\n\t"
-            "ldrd %[x0], %[x1], [%[x]], #8\n\t"
-            "subs %[fours], #1\n\t"
-            "smlad %[a3], %[x0], %[even], %[a3]\n\t"
-            "smlad %[a3], %[x1], %[odd], %[a3]\n\t"
-            "bne 1b"
-            : [w] "+&r"(w), [x] "+&r"(pairs), [fours] "+&r"(fours), [a0] "+&r"(a0), [a1] "+&r"(a1), [a2] "+&r"(a2),
-              [a3] "+&r"(a3), [even] "=&r"(even), [odd] "=&r"(odd), [x0] "=&r"(x0), [x1] "=&r"(x1)
-            :
-            : "cc", "memory");
-    sums[0] = a0, sums[1] = a1, sums[2] = a2, sums[3] = a3;
+/* sums[4 r + i]: the products of row r with position i, whose pairs lie interleaved. The last n % 4 are left out. */
+EAR_DSP_APART void ear_dsp_tile(const int32_t *pairs, const int8_t *w, int32_t n, int32_t rows, int32_t *sums) {
+    const int32_t rest = n & 3, *const end = sums + 4 * rows;
+    for (; sums != end; w += rest) {
+        const int32_t *x = pairs;
+        int32_t fours = n >> 2, a0 = 0, a1 = 0, a2 = 0, a3 = 0, even, odd, x0, x1;
+        __asm__("cbz %[fours], 2f\n"
+                "1:\n\t"
+                "ldr %[odd], [%[w]], #4\n\t"
+                "ldrd %[x0], %[x1], [%[x]], #8\n\t"
+                "sxtb16 %[even], %[odd]\n\t"
+                "sxtb16 %[odd], %[odd], ror #8\n\t"
+                "smlad %[a0], %[x0], %[even], %[a0]\n\t"
+                "smlad %[a0], %[x1], %[odd], %[a0]\n\t"
+                "ldrd %[x0], %[x1], [%[x]], #8\n\t"
+                "smlad %[a1], %[x0], %[even], %[a1]\n\t"
+                "smlad %[a1], %[x1], %[odd], %[a1]\n\t"
+                "ldrd %[x0], %[x1], [%[x]], #8\n\t"
+                "smlad %[a2], %[x0], %[even], %[a2]\n\t"
+                "smlad %[a2], %[x1], %[odd], %[a2]\n\t"
+                "ldrd %[x0], %[x1], [%[x]], #8\n\t"
+                "subs %[fours], #1\n\t"
+                "smlad %[a3], %[x0], %[even], %[a3]\n\t"
+                "smlad %[a3], %[x1], %[odd], %[a3]\n\t"
+                "bne 1b\n"
+                "2:"
+                : [w] "+&r"(w), [x] "+&r"(x), [fours] "+&l"(fours), [a0] "+&r"(a0), [a1] "+&r"(a1), [a2] "+&r"(a2),
+                  [a3] "+&r"(a3), [even] "=&r"(even), [odd] "=&r"(odd), [x0] "=&r"(x0), [x1] "=&r"(x1)
+                :
+                : "cc", "memory");
+        *sums++ = a0;
+        *sums++ = a1;
+        *sums++ = a2;
+        *sums++ = a3;
+    }
 }
 
-/* Adds to four sums the products of four rows, n apart, with one position. */
-EAR_DSP_APART void ear_dsp_rows(const int32_t *pairs, const int8_t *w, int32_t n, int32_t fours, int32_t *sums) {
+/* Adds to four sums the products of four rows, n apart, with the fours of one position. */
+EAR_DSP_APART void ear_dsp_vector(const int32_t *pairs, const int8_t *w, int32_t n, int32_t fours, int32_t *sums) {
     int32_t a0 = sums[0], a1 = sums[1], a2 = sums[2], a3 = sums[3], even, odd, word, half;
     const int8_t *const end = w + 4 * (fours & ~1);
     const int32_t third = 3 * n;
@@ -114,30 +125,11 @@ EAR_DSP_APART void ear_dsp_rows(const int32_t *pairs, const int8_t *w, int32_t n
     sums[0] = a0, sums[1] = a1, sums[2] = a2, sums[3] = a3;
 }
 
-/* (a * b + 2^31) >> 32: ear_rescale's first rounding, where half of `a` fits 32 bits twice over. */
+/* (a * b + 2^31) >> 32: ear_rescale's first rounding of a / 2. */
 static inline int32_t ear_dsp_mulr(int32_t a, int32_t b) {
     int32_t high;
     __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(a), "r"(b));
     return high;
-}
-
-/* The general rules. */
-EAR_DSP_APART int8_t ear_dsp_rare_s8(const ear_output *output, int32_t row, int32_t acc) {
-    return ear_output_s8(output, row, acc);
-}
-
-EAR_DSP_APART int16_t ear_dsp_rare_s16(const ear_output *output, int32_t row, int64_t acc) {
-    return ear_output_s16(output, row, acc);
-}
-
-/* Whether saturation to so many bits is not all there is to clamping; it hardly ever is not. */
-static inline int32_t ear_dsp_narrow(int32_t low, int32_t high, int32_t bits) {
-    return low != -(1 << (bits - 1)) || high != (1 << (bits - 1)) - 1;
-}
-
-static inline int8_t ear_dsp_clamp_s8(int32_t value, const ear_output *output, int32_t narrow) {
-    value = __ssat(value, 8);
-    return (int8_t)(narrow ? ear_clamp(value, output->low, output->high) : value);
 }
 
 /* ear_rescale's second rounding, for right = -shift > 0, and the zero point on top: `fix`, 2 zero_point + 1, rounds when it
@@ -147,86 +139,122 @@ static inline int32_t ear_dsp_round(int32_t high, int32_t right, int32_t fix) {
 }
 
 static inline int32_t ear_dsp_rescale(int32_t acc, int32_t multiplier, int32_t right, int32_t fix) {
-    const int32_t high = (int32_t)(((int64_t)acc * multiplier + (1 << 30)) >> 31);
-    return ear_dsp_round(high, right, fix);
+    return ear_dsp_round((int32_t)(((int64_t)acc * multiplier + (1 << 30)) >> 31), right, fix);
 }
 
-/* ear_output_s8 with a scale. The upper half of the product decides, unless it lies next to a tie. */
-static inline int8_t ear_dsp_real_s8(const ear_output *output, int32_t row, int32_t acc) {
-    const int32_t right = -output->shift[row];
-    if (right > 1) {
-        const int32_t half = (int32_t)1 << (right - 2), mask = 2 * half - 1;
-        const int32_t sum = (int32_t)(((int64_t)acc * output->multiplier[row]) >> 32) + half;
-        const int32_t rest = sum & mask;
-        if (rest > 0 && rest < mask) {
-            return (int8_t)ear_clamp((sum >> (right - 1)) + output->zero_point, output->low, output->high);
-        }
-    }
-    return ear_dsp_rare_s8(output, row, acc);
+/* Whether clamping is more than saturation to so many bits; it hardly ever is. */
+static inline int32_t ear_dsp_narrow(int32_t low, int32_t high, int32_t bits) {
+    return low != -(1 << (bits - 1)) || high != (1 << (bits - 1)) - 1;
 }
 
-/* Outputs of one row at EAR_DSP_TILE positions. */
-static inline void ear_dsp_down_s8(const ear_output *output, int32_t row, const int32_t *acc, int8_t *y,
-                                   int32_t y_stride) {
-    const int32_t multiplier = output->multiplier[row], right = -output->shift[row];
-    const int32_t fix = 2 * output->zero_point + 1, narrow = ear_dsp_narrow(output->low, output->high, 8);
-    if (right > 0 && !output->scale) {
-        for (int32_t i = 0; i < EAR_DSP_TILE; i++, y += y_stride) {
-            *y = ear_dsp_clamp_s8(ear_dsp_rescale(acc[i], multiplier, right, fix), output, narrow);
-        }
-    } else {
-        for (int32_t i = 0; i < EAR_DSP_TILE; i++, y += y_stride) {
-            *y = ear_dsp_rare_s8(output, row, acc[i]);
-        }
+EAR_DSP_APART int32_t ear_dsp_rescale_left(int32_t acc, int32_t multiplier, int32_t right, int32_t zero_point) {
+    return ear_rescale(acc, multiplier, -right) + zero_point;
+}
+
+/* ear_output_s8 without a scale, but for clamping to less than eight bits. */
+static inline int8_t ear_dsp_output_s8(int32_t acc, int32_t multiplier, int32_t right, int32_t zero_point) {
+    const int32_t value = right > 0 ? ear_dsp_rescale(acc, multiplier, right, 2 * zero_point + 1)
+                                    : ear_dsp_rescale_left(acc, multiplier, right, zero_point);
+    return (int8_t)__ssat(value, 8);
+}
+
+EAR_DSP_APART void ear_dsp_clamp_s8(const ear_output *output, int32_t rows, int8_t *y) {
+    for (; rows > 0; rows--, y++) {
+        *y = (int8_t)ear_clamp(*y, output->low, output->high);
     }
 }
 
-/* Outputs of four rows at one position. */
-EAR_DSP_APART void ear_dsp_across_s8(const ear_output *output, int32_t row, const int32_t *acc, int8_t *y) {
-    const int32_t *multiplier = output->multiplier + row, *const end = acc + 4;
-    const int8_t *shift = output->shift + row;
-    const int32_t fix = 2 * output->zero_point + 1, narrow = ear_dsp_narrow(output->low, output->high, 8);
+/* Outputs from row `row` on at EAR_DSP_TILE positions. */
+EAR_DSP_APART void ear_dsp_tile_outputs_s8(const ear_output *output, int32_t row, int32_t rows, const int32_t *bias,
+                                           const int32_t *sums, int8_t *y, int32_t y_stride) {
+    const int32_t *multipliers = output->multiplier + row, *const end = bias + rows;
+    const int8_t *shifts = output->shift + row;
+    const int32_t zero_point = output->zero_point;
     if (output->scale) {
-        for (; acc != end; row++) {
-            *y++ = ear_dsp_real_s8(output, row, *acc++);
+        for (int32_t i = 0; i < EAR_DSP_TILE * rows; i++) {
+            const int32_t r = i / EAR_DSP_TILE, p = i % EAR_DSP_TILE;
+            y[p * y_stride + r] = ear_output_s8(output, row + r, bias[r] + sums[i]);
         }
         return;
     }
-    for (; acc != end; row++) {
-        const int32_t right = -*shift++, sum = *acc++, factor = *multiplier++;
-        *y++ = right > 0 ? ear_dsp_clamp_s8(ear_dsp_rescale(sum, factor, right, fix), output, narrow)
-                         : ear_dsp_rare_s8(output, row, sum);
+    for (int8_t *across = y; bias != end; across++) {
+        const int32_t multiplier = *multipliers++, right = -*shifts++, offset = *bias++;
+        int8_t *down = across;
+        for (int32_t i = 0; i < EAR_DSP_TILE; i++, down += y_stride) {
+            *down = ear_dsp_output_s8(offset + *sums++, multiplier, right, zero_point);
+        }
+    }
+    if (ear_dsp_narrow(output->low, output->high, 8)) {
+        for (int32_t i = 0; i < EAR_DSP_TILE; i++) {
+            ear_dsp_clamp_s8(output, rows, y + i * y_stride);
+        }
     }
 }
 
-/* ear_output_s16 without a scale for 8 <= total = 15 - shift < 32. */
-static inline int16_t ear_dsp_output_s16(const ear_output *output, int64_t acc, uint32_t multiplier, int32_t total) {
-    const int64_t sum = acc * multiplier + ((int64_t)1 << (total - 1));
-    const int32_t value = (int32_t)((uint32_t)sum >> total | (uint32_t)(sum >> 32) << (32 - total));
-    return (int16_t)ear_clamp(value, output->low, output->high);
+/* Outputs with scales in double precision. The upper half of a product decides, unless it lies next to a tie. */
+EAR_DSP_APART void ear_dsp_real_s8(const ear_output *output, int32_t row, int32_t rows, const int32_t *acc, int8_t *y) {
+    const int32_t zero_point = output->zero_point;
+    for (; rows > 0; rows--, row++, y++) {
+        const int32_t sum = *acc++, right = -output->shift[row];
+        if (right > 1) {
+            const int32_t half = (int32_t)1 << (right - 2), mask = 2 * half - 1;
+            const int32_t high = (int32_t)(((int64_t)sum * output->multiplier[row]) >> 32) + half;
+            if ((high & mask) != 0 && (high & mask) != mask) {
+                *y = (int8_t)__ssat((high >> (right - 1)) + zero_point, 8);
+                continue;
+            }
+        }
+        *y = ear_output_s8(output, row, sum);
+    }
 }
 
-static inline void ear_dsp_down_s16(const ear_output *output, int32_t row, const int64_t *acc, int16_t *y,
-                                    int32_t y_stride) {
-    const int32_t total = 15 - output->shift[row];
-    const uint32_t multiplier = (uint32_t)output->multiplier[row];
-    if (total < 32 && !output->scale) {
-        for (int32_t i = 0; i < EAR_DSP_TILE; i++, y += y_stride) {
-            *y = ear_dsp_output_s16(output, acc[i], multiplier, total);
-        }
+/* Outputs from row `row` on at one position. */
+EAR_DSP_APART void ear_dsp_outputs_s8(const ear_output *output, int32_t row, int32_t rows, const int32_t *acc,
+                                      int8_t *y) {
+    if (output->scale) {
+        ear_dsp_real_s8(output, row, rows, acc, y);
     } else {
-        for (int32_t i = 0; i < EAR_DSP_TILE; i++, y += y_stride) {
-            *y = ear_dsp_rare_s16(output, row, acc[i]);
+        const int32_t *multipliers = output->multiplier + row, *const end = acc + rows;
+        const int8_t *shifts = output->shift + row;
+        const int32_t zero_point = output->zero_point;
+        for (int8_t *across = y; acc != end;) {
+            *across++ = ear_dsp_output_s8(*acc++, *multipliers++, -*shifts++, zero_point);
+        }
+    }
+    if (ear_dsp_narrow(output->low, output->high, 8)) {
+        ear_dsp_clamp_s8(output, rows, y);
+    }
+}
+
+/* ear_output_s16 for 8 <= total = 15 - shift < 32 and without a scale, but for clamping to less than sixteen bits. */
+static inline int16_t ear_dsp_output_s16(int64_t acc, uint32_t multiplier, int32_t total) {
+    const int64_t sum = acc * multiplier + ((int64_t)1 << (total - 1));
+    return (int16_t)__ssat((int32_t)((uint32_t)sum >> total | (uint32_t)(sum >> 32) << (32 - total)), 16);
+}
+
+EAR_DSP_APART void ear_dsp_tile_outputs_s16(const ear_output *output, int32_t row, int32_t rows, const int64_t *bias,
+                                            const int32_t *sums, int16_t *y, int32_t y_stride) {
+    const int32_t rare = output->scale || ear_dsp_narrow(output->low, output->high, 16);
+    for (int32_t r = row; r < row + rows; r++, y++) {
+        const uint32_t multiplier = (uint32_t)output->multiplier[r];
+        const int32_t total = 15 - output->shift[r];
+        const int64_t offset = *bias++;
+        int16_t *down = y;
+        for (int32_t i = 0; i < EAR_DSP_TILE; i++, down += y_stride) {
+            const int64_t acc = offset + *sums++;
+            *down = rare || total >= 32 ? ear_output_s16(output, r, acc) : ear_dsp_output_s16(acc, multiplier, total);
         }
     }
 }
 
-EAR_DSP_APART void ear_dsp_across_s16(const ear_output *output, int32_t row, const int64_t *acc, int16_t *y) {
-    for (int32_t i = 0; i < 4; i++, row++) {
-        const int32_t total = 15 - output->shift[row];
-        y[i] = total < 32 && !output->scale
-                   ? ear_dsp_output_s16(output, acc[i], (uint32_t)output->multiplier[row], total)
-                   : ear_dsp_rare_s16(output, row, acc[i]);
+EAR_DSP_APART void ear_dsp_outputs_s16(const ear_output *output, int32_t row, int32_t rows, const int64_t *acc,
+                                       int16_t *y) {
+    const int32_t rare = output->scale || ear_dsp_narrow(output->low, output->high, 16);
+    for (int32_t r = row; r < row + rows; r++) {
+        const int64_t sum = *acc++;
+        const int32_t total = 15 - output->shift[r];
+        *y++ = rare || total >= 32 ? ear_output_s16(output, r, sum)
+                                   : ear_dsp_output_s16(sum, (uint32_t)output->multiplier[r], total);
     }
 }
 
@@ -235,56 +263,60 @@ EAR_DSP_APART void ear_dsp_across_s16(const ear_output *output, int32_t row, con
     static inline void ear_dsp_tile_##WIDTH(const TYPE *x, int32_t x_stride, const int8_t *w, int32_t n, int32_t rows, \
                                             const SUM *bias, const ear_output *output, int32_t *pairs, TYPE *y,        \
                                             int32_t y_stride) {                                                        \
-        const int32_t fours = n >> 2;                                                                                  \
+        int32_t sums[EAR_DSP_TILE * EAR_DSP_ROWS];                                                                     \
         for (int32_t i = 0; i < EAR_DSP_TILE; i++) {                                                                   \
-            ear_dsp_widen_##WIDTH(x + i * x_stride, fours, 2 * EAR_DSP_TILE, pairs + 2 * i);                           \
+            ear_dsp_widen_##WIDTH(x + i * x_stride, n >> 2, 2 * EAR_DSP_TILE, pairs + 2 * i);                          \
         }                                                                                                              \
-        for (int32_t r = 0; r < rows; r++, w += n) {                                                                   \
-            int32_t sums[EAR_DSP_TILE] = {0};                                                                          \
-            SUM acc[EAR_DSP_TILE];                                                                                     \
-            if (fours) {                                                                                               \
-                ear_dsp_tile(pairs, w, fours, sums);                                                                   \
-            }                                                                                                          \
-            for (int32_t k = 4 * fours; k < n; k++) {                                                                  \
-                for (int32_t i = 0; i < EAR_DSP_TILE; i++) {                                                           \
-                    sums[i] += x[i * x_stride + k] * w[k];                                                             \
+        for (int32_t row = 0; row < rows; row += EAR_DSP_ROWS, w += EAR_DSP_ROWS * n) {                                \
+            const int32_t some = rows - row < EAR_DSP_ROWS ? rows - row : EAR_DSP_ROWS;                                \
+            ear_dsp_tile(pairs, w, n, some, sums);                                                                     \
+            for (int32_t k = n & ~3; k < n; k++) {                                                                     \
+                for (int32_t r = 0; r < some; r++) {                                                                   \
+                    for (int32_t i = 0; i < EAR_DSP_TILE; i++) {                                                       \
+                        sums[EAR_DSP_TILE * r + i] += x[i * x_stride + k] * w[r * n + k];                              \
+                    }                                                                                                  \
                 }                                                                                                      \
             }                                                                                                          \
-            for (int32_t i = 0; i < EAR_DSP_TILE; i++) {                                                               \
-                acc[i] = bias[r] + sums[i];                                                                            \
-            }                                                                                                          \
-            ear_dsp_down_##WIDTH(output, r, acc, y + r, y_stride);                                                     \
+            ear_dsp_tile_outputs_##WIDTH(output, row, some, bias + row, sums, y + row, y_stride);                      \
         }                                                                                                              \
     }                                                                                                                  \
                                                                                                                        \
     static inline void ear_dsp_vector_##WIDTH(const TYPE *x, const int8_t *w, int32_t n, int32_t rows,                 \
                                               const SUM *bias, const ear_output *output, int32_t *pairs, TYPE *y) {    \
-        int32_t r = 0;                                                                                                 \
-        for (; r + 4 <= rows; r += 4, w += 4 * n) {                                                                    \
-            SUM acc[4] = {bias[r], bias[r + 1], bias[r + 2], bias[r + 3]};                                             \
-            for (int32_t k = 0; k < n; k += EAR_DSP_BLOCK) {                                                           \
-                const int32_t count = n - k < EAR_DSP_BLOCK ? n - k : EAR_DSP_BLOCK;                                   \
-                int32_t *const place = pairs + k % EAR_DSP_VECTOR / 2;                                                 \
-                int32_t sums[4] = {0};                                                                                 \
-                if (r == 0 || n > EAR_DSP_VECTOR) {                                                                    \
-                    ear_dsp_widen_##WIDTH(x + k, count >> 2, 2, place);                                                \
+        SUM acc[EAR_DSP_ROWS];                                                                                         \
+        int32_t made = 0;                                                                                              \
+        for (int32_t r = 0; r < rows;) {                                                                               \
+            if (r + 4 > rows) {                                                                                        \
+                acc[made] = bias[r];                                                                                   \
+                for (int32_t k = 0; k < n; k++) {                                                                      \
+                    acc[made] += x[k] * w[k];                                                                          \
                 }                                                                                                      \
-                ear_dsp_rows(place, w + k, n, count >> 2, sums);                                                       \
+                made++, r++, w += n;                                                                                   \
+            } else {                                                                                                   \
                 for (int32_t i = 0; i < 4; i++) {                                                                      \
-                    for (int32_t j = k + (count & ~3); j < k + count; j++) {                                           \
-                        sums[i] += x[j] * w[i * n + j];                                                                \
-                    }                                                                                                  \
-                    acc[i] += sums[i];                                                                                 \
+                    acc[made + i] = bias[r + i];                                                                       \
                 }                                                                                                      \
+                for (int32_t k = 0; k < n; k += EAR_DSP_BLOCK) {                                                       \
+                    const int32_t count = n - k < EAR_DSP_BLOCK ? n - k : EAR_DSP_BLOCK;                               \
+                    int32_t *const place = pairs + k % EAR_DSP_VECTOR / 2;                                             \
+                    int32_t sums[4] = {0};                                                                             \
+                    if (r == 0 || n > EAR_DSP_VECTOR) {                                                                \
+                        ear_dsp_widen_##WIDTH(x + k, count >> 2, 2, place);                                            \
+                    }                                                                                                  \
+                    ear_dsp_vector(place, w + k, n, count >> 2, sums);                                                 \
+                    for (int32_t i = 0; i < 4; i++) {                                                                  \
+                        for (int32_t j = k + (count & ~3); j < k + count; j++) {                                       \
+                            sums[i] += x[j] * w[i * n + j];                                                            \
+                        }                                                                                              \
+                        acc[made + i] += sums[i];                                                                      \
+                    }                                                                                                  \
+                }                                                                                                      \
+                made += 4, r += 4, w += 4 * n;                                                                         \
             }                                                                                                          \
-            ear_dsp_across_##WIDTH(output, r, acc, y + r);                                                             \
-        }                                                                                                              \
-        for (; r < rows; r++, w += n) {                                                                                \
-            SUM acc = bias[r];                                                                                         \
-            for (int32_t k = 0; k < n; k++) {                                                                          \
-                acc += x[k] * w[k];                                                                                    \
+            if (made == EAR_DSP_ROWS || r == rows) {                                                                   \
+                ear_dsp_outputs_##WIDTH(output, r - made, made, acc, y + r - made);                                    \
+                made = 0;                                                                                              \
             }                                                                                                          \
-            y[r] = ear_dsp_rare_##WIDTH(output, r, acc);                                                               \
         }                                                                                                              \
     }                                                                                                                  \
                                                                                                                        \
@@ -307,16 +339,15 @@ EAR_DSP_MATMUL(s8, int8_t, int32_t)
 #define EAR_HAVE_MATMUL_S16
 EAR_DSP_MATMUL(s16, int16_t, int64_t)
 
-/* Four channels at a time: their inputs and weights as even and odd pairs. */
-#define EAR_HAVE_DEPTHWISE_S8
-static inline void ear_depthwise_s8(const int8_t *const *taps, int32_t count, const int8_t *w, int32_t channels,
-                                    const int32_t *bias, const ear_output *output, int8_t *y) {
-    int32_t c = 0;
-    for (; c + 4 <= channels; c += 4) {
-        int32_t a0 = bias[c], a1 = bias[c + 1], a2 = bias[c + 2], a3 = bias[c + 3];
+/* Sums of `some` channels, a multiple of four, from c on. */
+EAR_DSP_APART void ear_dsp_taps_s8(const int8_t *const *taps, int32_t count, const int8_t *w, int32_t channels,
+                                   int32_t c, int32_t some, const int32_t *bias, int32_t *acc) {
+    const int8_t *const *const end = taps + count;
+    for (some += c; c < some; c += 4) {
+        int32_t a0 = *bias++, a1 = *bias++, a2 = *bias++, a3 = *bias++;
         const int8_t *weight = w + c;
-        for (int32_t t = 0; t < count; t++, weight += channels) {
-            const uint32_t inputs = ear_dsp_load(taps[t] + c), weights = ear_dsp_load(weight);
+        for (const int8_t *const *tap = taps; tap != end; weight += channels) {
+            const uint32_t inputs = ear_dsp_load(*tap++ + c), weights = ear_dsp_load(weight);
             const int32_t even = ear_dsp_even(inputs), odd = ear_dsp_odd(inputs);
             const int32_t even_weights = ear_dsp_even(weights), odd_weights = ear_dsp_odd(weights);
             a0 = __smlabb(even, even_weights, a0);
@@ -324,17 +355,52 @@ static inline void ear_depthwise_s8(const int8_t *const *taps, int32_t count, co
             a2 = __smlatt(even, even_weights, a2);
             a3 = __smlatt(odd, odd_weights, a3);
         }
-        const int32_t acc[4] = {a0, a1, a2, a3};
-        ear_dsp_across_s8(output, c, acc, y + c);
-    }
-    for (; c < channels; c++) {
-        int32_t acc = bias[c];
-        for (int32_t t = 0; t < count; t++) {
-            acc += taps[t][c] * w[t * channels + c];
-        }
-        y[c] = ear_dsp_rare_s8(output, c, acc);
+        *acc++ = a0, *acc++ = a1, *acc++ = a2, *acc++ = a3;
     }
 }
+
+EAR_DSP_APART void ear_dsp_taps_s16(const int16_t *const *taps, int32_t count, const int8_t *w, int32_t channels,
+                                    int32_t c, int32_t some, const int64_t *bias, int64_t *acc) {
+    const int16_t *const *const end = taps + count;
+    for (some += c; c < some; c += 4) {
+        int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;
+        const int8_t *weight = w + c;
+        for (const int16_t *const *tap = taps; tap != end; weight += channels) {
+            const int16_t *x = *tap++ + c;
+            const int32_t low = (int32_t)ear_dsp_load(x), high = (int32_t)ear_dsp_load(x + 2);
+            const uint32_t weights = ear_dsp_load(weight);
+            const int32_t even = ear_dsp_even(weights), odd = ear_dsp_odd(weights);
+            a0 = __smlabb(low, even, a0);
+            a1 = __smlatb(low, odd, a1);
+            a2 = __smlabt(high, even, a2);
+            a3 = __smlatt(high, odd, a3);
+        }
+        *acc++ = *bias++ + a0, *acc++ = *bias++ + a1, *acc++ = *bias++ + a2, *acc++ = *bias++ + a3;
+    }
+}
+
+#define EAR_DSP_DEPTHWISE(WIDTH, TYPE, SUM)                                                                            \
+    static inline void ear_depthwise_##WIDTH(const TYPE *const *taps, int32_t count, const int8_t *w,                  \
+                                             int32_t channels, const SUM *bias, const ear_output *output, TYPE *y) {   \
+        for (int32_t first = 0; first < channels; first += EAR_DSP_ROWS) {                                             \
+            const int32_t some = channels - first < EAR_DSP_ROWS ? channels - first : EAR_DSP_ROWS;                    \
+            SUM acc[EAR_DSP_ROWS];                                                                                     \
+            ear_dsp_taps_##WIDTH(taps, count, w, channels, first, some & ~3, bias + first, acc);                       \
+            for (int32_t c = first + (some & ~3); c < first + some; c++) {                                             \
+                SUM sum = bias[c];                                                                                     \
+                for (int32_t t = 0; t < count; t++) {                                                                  \
+                    sum += taps[t][c] * w[t * channels + c];                                                           \
+                }                                                                                                      \
+                acc[c - first] = sum;                                                                                  \
+            }                                                                                                          \
+            ear_dsp_outputs_##WIDTH(output, first, some, acc, y + first);                                              \
+        }                                                                                                              \
+    }
+
+#define EAR_HAVE_DEPTHWISE_S8
+EAR_DSP_DEPTHWISE(s8, int8_t, int32_t)
+#define EAR_HAVE_DEPTHWISE_S16
+EAR_DSP_DEPTHWISE(s16, int16_t, int64_t)
 
 /* One operand of an addition on the common scale; `up` brings it to 31 bits, `right` = -shift >= 0. */
 static inline int32_t ear_dsp_operand(int32_t value, int32_t zero, int32_t up, int32_t multiplier, int32_t right) {

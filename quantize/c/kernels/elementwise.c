@@ -91,7 +91,8 @@ static int32_t quotient(const ear_binary *binary, int32_t a, int32_t b) {
     const int32_t inverse = reciprocal((int32_t)(((uint32_t)d << zeros) - 0x80000000u));
     const int32_t headroom = x ? leading_zeros((uint32_t)(x < 0 ? ~x : x)) - 1 : 31;
     const int32_t ratio = high_product((int32_t)((uint32_t)x << headroom), inverse);
-    const int32_t value = ear_rescale(ratio, binary->multiplier, binary->shift - (31 - zeros) - headroom);
+    const int32_t shift = binary->shift - (31 - zeros) - headroom;
+    const int32_t value = shift < -31 ? 0 : ear_rescale(ratio, binary->multiplier, shift);
     return ear_clamp(value + binary->zero_point, binary->low, binary->high);
 }
 
