@@ -1,7 +1,9 @@
 """The Dockerfile and the workflow name commands, files and packages that exist."""
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -76,13 +78,28 @@ def test_workflow_uses_targets_that_the_makefile_has(workflow):
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     scripts = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     used = {target for script in scripts for target in re.findall(r"^make ([a-z]+)", script, re.MULTILINE)}
+    used |= set(re.findall(r"^make ([a-z]+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE))
+    assert ".ci/run" in " ".join(scripts)
     assert {"setup", "test", "run", "lint"} == used
     assert used <= targets
     assert all(shell_is_sound(script) for script in scripts)
 
 
+def test_ci_installs_each_program_by_a_package_that_brings_it():
+    """The first name of each line is a program, looked for where the packages of that line put it."""
+    lines = re.findall(r"^need (\S+) ([a-z0-9 -]+)", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert len(lines) >= 10
+    if not shutil.which("dpkg"):
+        pytest.skip("only Debian knows which package a program belongs to")
+    for program, packages in lines:
+        path = shutil.which(program, path=f"/usr/bin:/usr/sbin:{os.environ['PATH']}")
+        if path and path.startswith("/usr/"):
+            owner = subprocess.run(["dpkg", "-S", path], capture_output=True, text=True, check=False).stdout
+            assert not owner or owner.partition(":")[0] in packages.split(), owner
+
+
 def test_workflow_and_image_agree(workflow, dockerfile):
-    systems = [step["run"] for step in workflow["jobs"]["test"]["steps"] if step.get("name") == "System tools"]
+    systems = [step["run"] for step in workflow["jobs"]["pipeline"]["steps"] if step.get("name") == "System tools"]
     (image,) = [rest for name, rest in dockerfile if name == "RUN" and "apt-get install" in rest]
 
     def packages(script):
