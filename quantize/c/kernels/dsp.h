@@ -9,17 +9,14 @@
 #include <arm_acle.h>
 #include <string.h>
 
-/* Positions that share a row's weights. */
-#define EAR_DSP_TILE 4
+#include "dsp_output.h"
+
 /* Elements whose products go into one 32-bit sum: so many of an int16 and an int8 fit. */
 #define EAR_DSP_BLOCK 256
 /* Elements the buffer holds: those of a tile, or of one long vector. */
 #define EAR_DSP_VECTOR (EAR_DSP_TILE * EAR_DSP_BLOCK)
 /* Rows whose sums are made before they become outputs; a multiple of four. */
 #define EAR_DSP_ROWS 16
-
-/* Loops in functions of their own keep their registers. */
-#define EAR_DSP_APART static __attribute__((noinline, unused))
 
 static inline uint32_t ear_dsp_load(const void *bytes) {
     uint32_t word;
@@ -91,11 +88,9 @@ EAR_DSP_APART void ear_dsp_tile(const int32_t *pairs, const int8_t *w, int32_t n
     }
 }
 
-/* Adds to four sums the products of four rows, n apart, with the fours of one position. */
-EAR_DSP_APART void ear_dsp_vector(const int32_t *pairs, const int8_t *w, int32_t n, int32_t fours, int32_t *sums) {
-    int32_t a0 = sums[0], a1 = sums[1], a2 = sums[2], a3 = sums[3], even, odd, word, half;
-    const int8_t *const end = w + 4 * (fours & ~1);
-    const int32_t third = 3 * n;
+/* sums[r]: the products of row r with the fours of one position, for `rows` rows, a multiple of four, that lie n apart. */
+EAR_DSP_APART void ear_dsp_vector(const int32_t *pairs, const int8_t *w, int32_t n, int32_t fours, int32_t rows,
+                                  int32_t *sums) {
 #define EAR_DSP_ROW(SUM, ADDRESS)                                                                                      \
     "ldr %[word], " ADDRESS "\n\t"                                                                                     \
     "sxtb16 %[half], %[word]\n\t"                                                                                      \
@@ -105,157 +100,30 @@ EAR_DSP_APART void ear_dsp_vector(const int32_t *pairs, const int8_t *w, int32_t
 #define EAR_DSP_FOUR                                                                                                   \
     "ldrd %[even], %[odd], [%[x]], #8\n\t" EAR_DSP_ROW("a3", "[%[w], %[third]]")                                       \
         EAR_DSP_ROW("a2", "[%[w], %[n], lsl #1]") EAR_DSP_ROW("a1", "[%[w], %[n]]") EAR_DSP_ROW("a0", "[%[w]], #4")
-    if (w != end) {
-        __asm__("1:\n\t" EAR_DSP_FOUR EAR_DSP_FOUR "cmp %[w], %[end]\n\t"
-                "bne 1b"
-                : [w] "+&r"(w), [x] "+&r"(pairs), [a0] "+&r"(a0), [a1] "+&r"(a1), [a2] "+&r"(a2), [a3] "+&r"(a3),
-                  [even] "=&r"(even), [odd] "=&r"(odd), [word] "=&r"(word), [half] "=&r"(half)
-                : [n] "r"(n), [third] "r"(third), [end] "r"(end)
-                : "cc", "memory");
-    }
-    if (fours & 1) {
-        __asm__(EAR_DSP_FOUR
-                : [w] "+&r"(w), [x] "+&r"(pairs), [a0] "+&r"(a0), [a1] "+&r"(a1), [a2] "+&r"(a2), [a3] "+&r"(a3),
-                  [even] "=&r"(even), [odd] "=&r"(odd), [word] "=&r"(word), [half] "=&r"(half)
-                : [n] "r"(n), [third] "r"(third)
-                : "memory");
+    const int32_t third = 3 * n;
+    for (; rows > 0; rows -= 4, w += 4 * (n - fours)) {
+        const int32_t *x = pairs;
+        const int8_t *const end = w + 4 * (fours & ~1);
+        int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0, even, odd, word, half;
+        if (w != end) {
+            __asm__("1:\n\t" EAR_DSP_FOUR EAR_DSP_FOUR "cmp %[w], %[end]\n\t"
+                    "bne 1b"
+                    : [w] "+&r"(w), [x] "+&r"(x), [a0] "+&r"(a0), [a1] "+&r"(a1), [a2] "+&r"(a2), [a3] "+&r"(a3),
+                      [even] "=&r"(even), [odd] "=&r"(odd), [word] "=&r"(word), [half] "=&r"(half)
+                    : [n] "r"(n), [third] "r"(third), [end] "r"(end)
+                    : "cc", "memory");
+        }
+        if (fours & 1) {
+            __asm__(EAR_DSP_FOUR
+                    : [w] "+&r"(w), [x] "+&r"(x), [a0] "+&r"(a0), [a1] "+&r"(a1), [a2] "+&r"(a2), [a3] "+&r"(a3),
+                      [even] "=&r"(even), [odd] "=&r"(odd), [word] "=&r"(word), [half] "=&r"(half)
+                    : [n] "r"(n), [third] "r"(third)
+                    : "memory");
+        }
+        *sums++ = a0, *sums++ = a1, *sums++ = a2, *sums++ = a3;
     }
 #undef EAR_DSP_FOUR
 #undef EAR_DSP_ROW
-    sums[0] = a0, sums[1] = a1, sums[2] = a2, sums[3] = a3;
-}
-
-/* (a * b + 2^31) >> 32: ear_rescale's first rounding of a / 2. */
-static inline int32_t ear_dsp_mulr(int32_t a, int32_t b) {
-    int32_t high;
-    __asm__("smmulr %0, %1, %2" : "=r"(high) : "r"(a), "r"(b));
-    return high;
-}
-
-/* ear_rescale's second rounding, for right = -shift > 0, and the zero point on top: `fix`, 2 zero_point + 1, rounds when it
- * is added before the last halving. Ties go away from zero: negative numbers lose one first. */
-static inline int32_t ear_dsp_round(int32_t high, int32_t right, int32_t fix) {
-    return (((high + (high >> 31)) >> (right - 1)) + fix) >> 1;
-}
-
-static inline int32_t ear_dsp_rescale(int32_t acc, int32_t multiplier, int32_t right, int32_t fix) {
-    return ear_dsp_round((int32_t)(((int64_t)acc * multiplier + (1 << 30)) >> 31), right, fix);
-}
-
-/* Whether clamping is more than saturation to so many bits; it hardly ever is. */
-static inline int32_t ear_dsp_narrow(int32_t low, int32_t high, int32_t bits) {
-    return low != -(1 << (bits - 1)) || high != (1 << (bits - 1)) - 1;
-}
-
-EAR_DSP_APART int32_t ear_dsp_rescale_left(int32_t acc, int32_t multiplier, int32_t right, int32_t zero_point) {
-    return ear_rescale(acc, multiplier, -right) + zero_point;
-}
-
-/* ear_output_s8 without a scale, but for clamping to less than eight bits. */
-static inline int8_t ear_dsp_output_s8(int32_t acc, int32_t multiplier, int32_t right, int32_t zero_point) {
-    const int32_t value = right > 0 ? ear_dsp_rescale(acc, multiplier, right, 2 * zero_point + 1)
-                                    : ear_dsp_rescale_left(acc, multiplier, right, zero_point);
-    return (int8_t)__ssat(value, 8);
-}
-
-EAR_DSP_APART void ear_dsp_clamp_s8(const ear_output *output, int32_t rows, int8_t *y) {
-    for (; rows > 0; rows--, y++) {
-        *y = (int8_t)ear_clamp(*y, output->low, output->high);
-    }
-}
-
-/* Outputs from row `row` on at EAR_DSP_TILE positions. */
-EAR_DSP_APART void ear_dsp_tile_outputs_s8(const ear_output *output, int32_t row, int32_t rows, const int32_t *bias,
-                                           const int32_t *sums, int8_t *y, int32_t y_stride) {
-    const int32_t *multipliers = output->multiplier + row, *const end = bias + rows;
-    const int8_t *shifts = output->shift + row;
-    const int32_t zero_point = output->zero_point;
-    if (output->scale) {
-        for (int32_t i = 0; i < EAR_DSP_TILE * rows; i++) {
-            const int32_t r = i / EAR_DSP_TILE, p = i % EAR_DSP_TILE;
-            y[p * y_stride + r] = ear_output_s8(output, row + r, bias[r] + sums[i]);
-        }
-        return;
-    }
-    for (int8_t *across = y; bias != end; across++) {
-        const int32_t multiplier = *multipliers++, right = -*shifts++, offset = *bias++;
-        int8_t *down = across;
-        for (int32_t i = 0; i < EAR_DSP_TILE; i++, down += y_stride) {
-            *down = ear_dsp_output_s8(offset + *sums++, multiplier, right, zero_point);
-        }
-    }
-    if (ear_dsp_narrow(output->low, output->high, 8)) {
-        for (int32_t i = 0; i < EAR_DSP_TILE; i++) {
-            ear_dsp_clamp_s8(output, rows, y + i * y_stride);
-        }
-    }
-}
-
-/* Outputs with scales in double precision. The upper half of a product decides, unless it lies next to a tie. */
-EAR_DSP_APART void ear_dsp_real_s8(const ear_output *output, int32_t row, int32_t rows, const int32_t *acc, int8_t *y) {
-    const int32_t zero_point = output->zero_point;
-    for (; rows > 0; rows--, row++, y++) {
-        const int32_t sum = *acc++, right = -output->shift[row];
-        if (right > 1) {
-            const int32_t half = (int32_t)1 << (right - 2), mask = 2 * half - 1;
-            const int32_t high = (int32_t)(((int64_t)sum * output->multiplier[row]) >> 32) + half;
-            if ((high & mask) != 0 && (high & mask) != mask) {
-                *y = (int8_t)__ssat((high >> (right - 1)) + zero_point, 8);
-                continue;
-            }
-        }
-        *y = ear_output_s8(output, row, sum);
-    }
-}
-
-/* Outputs from row `row` on at one position. */
-EAR_DSP_APART void ear_dsp_outputs_s8(const ear_output *output, int32_t row, int32_t rows, const int32_t *acc,
-                                      int8_t *y) {
-    if (output->scale) {
-        ear_dsp_real_s8(output, row, rows, acc, y);
-    } else {
-        const int32_t *multipliers = output->multiplier + row, *const end = acc + rows;
-        const int8_t *shifts = output->shift + row;
-        const int32_t zero_point = output->zero_point;
-        for (int8_t *across = y; acc != end;) {
-            *across++ = ear_dsp_output_s8(*acc++, *multipliers++, -*shifts++, zero_point);
-        }
-    }
-    if (ear_dsp_narrow(output->low, output->high, 8)) {
-        ear_dsp_clamp_s8(output, rows, y);
-    }
-}
-
-/* ear_output_s16 for 8 <= total = 15 - shift < 32 and without a scale, but for clamping to less than sixteen bits. */
-static inline int16_t ear_dsp_output_s16(int64_t acc, uint32_t multiplier, int32_t total) {
-    const int64_t sum = acc * multiplier + ((int64_t)1 << (total - 1));
-    return (int16_t)__ssat((int32_t)((uint32_t)sum >> total | (uint32_t)(sum >> 32) << (32 - total)), 16);
-}
-
-EAR_DSP_APART void ear_dsp_tile_outputs_s16(const ear_output *output, int32_t row, int32_t rows, const int64_t *bias,
-                                            const int32_t *sums, int16_t *y, int32_t y_stride) {
-    const int32_t rare = output->scale || ear_dsp_narrow(output->low, output->high, 16);
-    for (int32_t r = row; r < row + rows; r++, y++) {
-        const uint32_t multiplier = (uint32_t)output->multiplier[r];
-        const int32_t total = 15 - output->shift[r];
-        const int64_t offset = *bias++;
-        int16_t *down = y;
-        for (int32_t i = 0; i < EAR_DSP_TILE; i++, down += y_stride) {
-            const int64_t acc = offset + *sums++;
-            *down = rare || total >= 32 ? ear_output_s16(output, r, acc) : ear_dsp_output_s16(acc, multiplier, total);
-        }
-    }
-}
-
-EAR_DSP_APART void ear_dsp_outputs_s16(const ear_output *output, int32_t row, int32_t rows, const int64_t *acc,
-                                       int16_t *y) {
-    const int32_t rare = output->scale || ear_dsp_narrow(output->low, output->high, 16);
-    for (int32_t r = row; r < row + rows; r++) {
-        const int64_t sum = *acc++;
-        const int32_t total = 15 - output->shift[r];
-        *y++ = rare || total >= 32 ? ear_output_s16(output, r, sum)
-                                   : ear_dsp_output_s16(sum, (uint32_t)output->multiplier[r], total);
-    }
 }
 
 /* Both widths of activation: tile, all rows at EAR_DSP_TILE positions, n <= EAR_DSP_BLOCK; vector, all rows at one. */
@@ -283,40 +151,41 @@ EAR_DSP_APART void ear_dsp_outputs_s16(const ear_output *output, int32_t row, in
                                                                                                                        \
     static inline void ear_dsp_vector_##WIDTH(const TYPE *x, const int8_t *w, int32_t n, int32_t rows,                 \
                                               const SUM *bias, const ear_output *output, int32_t *pairs, TYPE *y) {    \
+        int32_t sums[EAR_DSP_ROWS];                                                                                    \
         SUM acc[EAR_DSP_ROWS];                                                                                         \
-        int32_t made = 0;                                                                                              \
-        for (int32_t r = 0; r < rows;) {                                                                               \
-            if (r + 4 > rows) {                                                                                        \
-                acc[made] = bias[r];                                                                                   \
-                for (int32_t k = 0; k < n; k++) {                                                                      \
-                    acc[made] += x[k] * w[k];                                                                          \
+        for (int32_t row = 0; row < rows; row += EAR_DSP_ROWS, w += EAR_DSP_ROWS * n) {                                \
+            const int32_t some = rows - row < EAR_DSP_ROWS ? rows - row : EAR_DSP_ROWS, whole = some & ~3;             \
+            for (int32_t r = n > 0 ? whole : 0; r < some; r++) {                                                       \
+                acc[r] = bias[row + r];                                                                                \
+            }                                                                                                          \
+            for (int32_t k = 0; k < n; k += EAR_DSP_BLOCK) {                                                           \
+                const int32_t count = n - k < EAR_DSP_BLOCK ? n - k : EAR_DSP_BLOCK, fours = count >> 2;               \
+                int32_t *const place = pairs + k % EAR_DSP_VECTOR / 2;                                                 \
+                if (row == 0 || n > EAR_DSP_VECTOR) {                                                                  \
+                    ear_dsp_widen_##WIDTH(x + k, fours, 2, place);                                                     \
                 }                                                                                                      \
-                made++, r++, w += n;                                                                                   \
-            } else {                                                                                                   \
-                for (int32_t i = 0; i < 4; i++) {                                                                      \
-                    acc[made + i] = bias[r + i];                                                                       \
-                }                                                                                                      \
-                for (int32_t k = 0; k < n; k += EAR_DSP_BLOCK) {                                                       \
-                    const int32_t count = n - k < EAR_DSP_BLOCK ? n - k : EAR_DSP_BLOCK;                               \
-                    int32_t *const place = pairs + k % EAR_DSP_VECTOR / 2;                                             \
-                    int32_t sums[4] = {0};                                                                             \
-                    if (r == 0 || n > EAR_DSP_VECTOR) {                                                                \
-                        ear_dsp_widen_##WIDTH(x + k, count >> 2, 2, place);                                            \
+                ear_dsp_vector(place, w + k, n, fours, whole, sums);                                                   \
+                if (k == 0) {                                                                                          \
+                    for (int32_t r = 0; r < whole; r++) {                                                              \
+                        acc[r] = bias[row + r] + sums[r];                                                              \
                     }                                                                                                  \
-                    ear_dsp_vector(place, w + k, n, count >> 2, sums);                                                 \
-                    for (int32_t i = 0; i < 4; i++) {                                                                  \
-                        for (int32_t j = k + (count & ~3); j < k + count; j++) {                                       \
-                            sums[i] += x[j] * w[i * n + j];                                                            \
-                        }                                                                                              \
-                        acc[made + i] += sums[i];                                                                      \
+                } else {                                                                                               \
+                    for (int32_t r = 0; r < whole; r++) {                                                              \
+                        acc[r] += sums[r];                                                                             \
                     }                                                                                                  \
                 }                                                                                                      \
-                made += 4, r += 4, w += 4 * n;                                                                         \
+                for (int32_t i = k + 4 * fours; i < k + count; i++) {                                                  \
+                    for (int32_t r = 0; r < whole; r++) {                                                              \
+                        acc[r] += x[i] * w[r * n + i];                                                                 \
+                    }                                                                                                  \
+                }                                                                                                      \
+                for (int32_t r = whole; r < some; r++) {                                                               \
+                    for (int32_t i = k; i < k + count; i++) {                                                          \
+                        acc[r] += x[i] * w[r * n + i];                                                                 \
+                    }                                                                                                  \
+                }                                                                                                      \
             }                                                                                                          \
-            if (made == EAR_DSP_ROWS || r == rows) {                                                                   \
-                ear_dsp_outputs_##WIDTH(output, r - made, made, acc, y + r - made);                                    \
-                made = 0;                                                                                              \
-            }                                                                                                          \
+            ear_dsp_outputs_##WIDTH(output, row, some, acc, y + row);                                                  \
         }                                                                                                              \
     }                                                                                                                  \
                                                                                                                        \
@@ -442,9 +311,26 @@ static inline int32_t ear_dsp_operand(int32_t value, int32_t zero, int32_t up, i
         }                                                                                                              \
     }
 
+#define EAR_DSP_MUL(WIDTH, TYPE, BITS)                                                                                 \
+    static inline void ear_mul_##WIDTH(const TYPE *a, int32_t a_step, const TYPE *b, int32_t b_step, int32_t n,        \
+                                       const ear_binary *binary, TYPE *y) {                                            \
+        const int32_t a_zero = binary->a_zero, b_zero = binary->b_zero, multiplier = binary->multiplier;               \
+        const int32_t last = ~binary->shift, fix = 2 * binary->zero_point + 1;                                         \
+        const int32_t usual = last >= 0 && !ear_dsp_narrow(binary->low, binary->high, BITS);                           \
+        for (; n > 0; n--, a += a_step, b += b_step) {                                                                 \
+            *y++ = (TYPE)(usual ? __ssat(ear_dsp_rescale((*a - a_zero) * (*b - b_zero), multiplier, last, fix), BITS)  \
+                                : ear_product(binary, *a, *b));                                                        \
+        }                                                                                                              \
+    }
+
 #define EAR_HAVE_ADD_S8
-EAR_DSP_ADD(s8, int8_t, 8, 21, ear_dsp_round(ear_dsp_mulr(2 * sum, f.multiplier), -f.shift, fix))
+EAR_DSP_ADD(s8, int8_t, 8, 21, ear_dsp_round(ear_dsp_mulr(2 * sum, f.multiplier), ~f.shift, fix))
 #define EAR_HAVE_ADD_S16
-EAR_DSP_ADD(s16, int16_t, 16, 16, ear_dsp_rescale(sum, f.multiplier, -f.shift, fix))
+EAR_DSP_ADD(s16, int16_t, 16, 16, ear_dsp_rescale(sum, f.multiplier, ~f.shift, fix))
+
+#define EAR_HAVE_MUL_S8
+EAR_DSP_MUL(s8, int8_t, 8)
+#define EAR_HAVE_MUL_S16
+EAR_DSP_MUL(s16, int16_t, 16)
 
 #endif
