@@ -166,7 +166,8 @@ def row_targets(row: Row) -> list[str]:
 def verdict_cells(verdict: Verdict) -> tuple[str, ...]:
     """One verdict in the order of `VERDICT_HEADER`, its status left out."""
     unnamed = verdict.budget.startswith(f"{verdict.metric} {verdict.limit}")
-    value = NOT_MEASURED if verdict.value is None else quantity(verdict.value, verdict.unit)
+    mark = next((mark for kind, mark in MARKS.items() if kind == verdict.provenance), "")
+    value = NOT_MEASURED if verdict.value is None else mark + quantity(verdict.value, verdict.unit)
     margin = NOT_MEASURED if verdict.margin is None else quantity(verdict.margin)
     where = " on ".join(part for part in (verdict.row, verdict.target) if part)
     cells = (verdict.metric if unnamed and verdict.metric else verdict.budget, where, value, verdict.limit, margin)

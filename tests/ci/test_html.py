@@ -134,6 +134,9 @@ def test_a_histogram_loses_only_its_empty_ends():
     assert re.findall(r"<title>(\d+) frames", drawn) == ["4", "0", "2"]
     heights = [float(height) for height in re.findall(r'height="([\d.]+)" fill', drawn)]
     assert heights[0] == pytest.approx(2 * heights[2], rel=0.01) and heights[1] == 0
+    tailed = svg.histogram([*range(101)], [500, 500, *[0] * 97, 3], "µs")
+    assert re.findall(r"<title>(\d+) frames", tailed) == ["500", "500"] and "3 more, up to 100" in tailed
+    assert "more, up to" not in drawn
     assert svg.histogram([0, 1], [0], "µs") == "" == svg.histogram([0], [3], "µs")
 
 

@@ -140,6 +140,12 @@ def test_a_target_that_is_more_than_a_clock_shows_it():
     assert line == ["m4", "convert:int8", "51.2", "measured"]
 
 
+def test_verdicts_mark_how_their_value_came_to_be():
+    run = make_run(*quality(2.29), *timed("m4", provenance=Provenance.ESTIMATED))
+    verdicts = judge([Budget(metric="rtf", max=1, allow="estimated"), Budget(metric="pesq_wb", min=1)], run.rows)
+    assert [layout.verdict_cells(verdict)[2] for verdict in verdicts] == ["~0.0031", "2.29 MOS"]
+
+
 def test_a_failed_target_and_a_model_left_out_are_shown_with_the_reason():
     failures = (Failure(target="phone", error="no device is attached", fix="adb devices"),)
     left_out = (LeftOut(target="m4", row="convert:float32", reason="m4 runs int8"),)

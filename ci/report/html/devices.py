@@ -96,7 +96,8 @@ def _speed_quality(comparison: Comparison) -> str:
             continue
         shown = f"{result.model} on {device.target}: {speed.metric} {_shown(speed)}, {metric} {score.value:.3f}"
         tone, form = _tone(comparison, device), svg.FORMS[speed.provenance]
-        points.append(svg.Point(result.model, speed.value, score.value, shown, tone, form))
+        label = result.model if len(comparison.models) > 1 else device.target
+        points.append(svg.Point(label, speed.value, score.value, shown, tone, form))
     unit = scores[metric].unit
     y = linear(metric if unit == "1" else f"{metric} ({unit})", (point.y for point in points), zero=False)
     x: Axis = logarithmic("compute time / real time", (point.x for point in points))

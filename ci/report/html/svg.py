@@ -15,6 +15,7 @@ from earshot.ci.report.html.page import TONES, text
 WIDTH = 400
 FORMS = {"measured": "full", "emulated": "open", "estimated": "diamond", "test_double": "cross"}
 ROW = 30
+TAIL = 0.005  # share of outliers that a histogram may leave to words
 LONGEST_BAR = 250  # leaves room for the number beside it
 
 
@@ -123,15 +124,26 @@ def scatter(points: Sequence[Point], x: Axis, y: Axis) -> str:
 
 
 def histogram(edges: Sequence[float], counts: Sequence[int], title: str, tone: int = 0) -> str:
-    """Counts between edges, empty ends cut off; empty without counts."""
+    """Counts between edges, empty ends cut off; empty without counts.
+
+    A few outliers far out would leave no room for the rest: the last `TAIL` of the counts is told in words where it
+    would take more than half of the axis.
+    """
     filled = [index for index, count in enumerate(counts) if count]
     if not filled or len(edges) != len(counts) + 1:
         return ""
-    kept = range(filled[0], filled[-1] + 1)
+    first, last = filled[0], filled[-1]
+    common = next(index for index in filled if sum(counts[: index + 1]) >= (1 - TAIL) * sum(counts))
+    beyond = ""
+    if edges[last + 1] - edges[first] > 2 * (edges[common + 1] - edges[first]):
+        beyond = f"{sum(counts[common + 1 :])} more, up to {short(edges[last + 1])}"
+        last = common
+    kept = range(first, last + 1)
     x = Axis(title, edges[kept[0]], edges[kept[-1] + 1])
     y = linear("frames", [counts[index] for index in kept])
     left, right, top, foot = 44, WIDTH - 10, 20, 150
     parts = [*_ticks_below(x, left, right, top, foot), '<text class="quiet" x="0" y="11">frames</text>']
+    parts.append(f'<text class="quiet" x="{right}" y="11" text-anchor="end">{text(beyond)}</text>')
     for tick in y.ticks():
         at = foot - y.place(tick) * (foot - top)
         parts.append(f'<path class="axis" d="M{left} {at:.1f}H{right}"/>')
