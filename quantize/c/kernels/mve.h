@@ -8,12 +8,11 @@
 #include <arm_mve.h>
 
 #define EAR_MVE_LANES 4
-#define EAR_MVE_ALL 0xffffu
 /* Elements whose products go into one 32-bit sum: so many of an int16 and an int8 fit. */
 #define EAR_MVE_BLOCK 256
 
-/* Sums of `n` products of x with each of four rows: WIDTH bits a lane, LOAD reads eight or sixteen weights. */
-#define EAR_MVE_DOT4(NAME, TYPE, WIDTH, LOAD_X, LOAD_W, STEP_W)                                                        \
+/* Sums of `n` products of x with each of four rows, WIDTH bits a lane. Loads that widen address by low registers only. */
+#define EAR_MVE_DOT4(NAME, TYPE, WIDTH, LOAD_X, LOAD_W, STEP_W, BASE)                                                  \
     static inline int32x4_t NAME(const TYPE *x, const int8_t *const *w, int32_t n) {                                   \
         const int8_t *w0 = w[0], *w1 = w[1], *w2 = w[2], *w3 = w[3];                                                   \
         int32_t a0 = 0, a1 = 0, a2 = 0, a3 = 0;                                                                        \
@@ -29,107 +28,174 @@
                 "vmladava.s" WIDTH " %[a3], q0, q1\n\t"                                                                \
                 "letp lr, 1b\n"                                                                                        \
                 "2:"                                                                                                   \
-                : [x] "+&r"(x), [w0] "+&l"(w0), [w1] "+&l"(w1), [w2] "+&l"(w2), [w3] "+&l"(w3), [a0] "+&Te"(a0),       \
+                : [x] "+&r"(x), [w0] BASE(w0), [w1] BASE(w1), [w2] BASE(w2), [w3] BASE(w3), [a0] "+&Te"(a0),           \
                   [a1] "+&Te"(a1), [a2] "+&Te"(a2), [a3] "+&Te"(a3)                                                    \
                 : [n] "r"(n)                                                                                           \
                 : "q0", "q1", "lr", "memory");                                                                         \
         return (int32x4_t){a0, a1, a2, a3};                                                                            \
     }
 
-EAR_MVE_DOT4(ear_mve_dot4_s8, int8_t, "8", "vldrb.8", "vldrb.8", "16")
-EAR_MVE_DOT4(ear_mve_dot4_s16, int16_t, "16", "vldrh.16", "vldrb.s16", "8")
+EAR_MVE_DOT4(ear_mve_dot4_s8, int8_t, "8", "vldrb.8", "vldrb.8", "16", "+&r")
+EAR_MVE_DOT4(ear_mve_dot4_s16, int16_t, "16", "vldrh.16", "vldrb.s16", "8", "+&l")
 
-/* ear_rescale of four sums. Negative numbers lose one before they are shifted: ties go away from zero. */
-static inline int32x4_t ear_mve_rescale(int32x4_t acc, int32x4_t multiplier, int32x4_t left, int32x4_t right) {
-    const int32x4_t high = vqrdmulhq_s32(vshlq_s32(acc, left), multiplier);
-    return vrshlq_s32(vaddq_s32(high, vshrq_n_s32(vandq_s32(high, right), 31)), right);
-}
-
-/* Scales of up to four outputs. */
+/* What turns up to four sums of neighbouring rows into outputs. */
 typedef struct {
-    int32x4_t multiplier, left, right;
-    mve_pred16_t lanes;
-} ear_mve_scales;
+    int32x4_t offset;     /* bias */
+    int32x4_t multiplier; /* s16 without scales: in its upper half */
+    int32x4_t shift;
+    int32_t count; /* EAR_MVE_LANES, or fewer */
+    int32_t rare;  /* the general rules are needed */
+} ear_mve_rows;
 
-static inline ear_mve_scales ear_mve_load_scales(const ear_output *output, int32_t row, int32_t count) {
+static inline ear_mve_rows ear_mve_load(const ear_output *output, int32_t row, int32_t count, int32_t highest_shift) {
+    if (count >= EAR_MVE_LANES) {
+        const int32x4_t shift = vldrbq_s32(output->shift + row);
+        return (ear_mve_rows){.multiplier = vldrwq_s32(output->multiplier + row),
+                              .shift = shift,
+                              .count = EAR_MVE_LANES,
+                              .rare = vcmpgtq_n_s32(shift, highest_shift) != 0};
+    }
     const mve_pred16_t lanes = vctp32q((uint32_t)count);
     const int32x4_t shift = vldrbq_z_s32(output->shift + row, lanes);
-    const int32x4_t zero = vdupq_n_s32(0);
-    return (ear_mve_scales){.multiplier = vldrwq_z_s32(output->multiplier + row, lanes),
-                            .left = vmaxq_s32(shift, zero),
-                            .right = vminq_s32(shift, zero),
-                            .lanes = lanes};
+    return (ear_mve_rows){.multiplier = vldrwq_z_s32(output->multiplier + row, lanes),
+                          .shift = shift,
+                          .count = count,
+                          .rare = vcmpgtq_m_n_s32(shift, highest_shift, lanes) != 0};
+}
+
+static inline ear_mve_rows ear_mve_rows_s8(const ear_output *output, const int32_t *bias, int32_t row, int32_t count) {
+    ear_mve_rows rows = ear_mve_load(output, row, count, output->scale ? -2 : 0);
+    rows.offset = count >= EAR_MVE_LANES ? vldrwq_s32(bias + row) : vldrwq_z_s32(bias + row, vctp32q((uint32_t)count));
+    return rows;
+}
+
+static inline ear_mve_rows ear_mve_rows_s16(const ear_output *output, const int64_t *bias, int32_t row, int32_t count) {
+    ear_mve_rows rows = ear_mve_load(output, row, count, -2);
+    int32_t low[EAR_MVE_LANES] = {0};
+    for (int32_t i = 0; i < EAR_MVE_LANES && i < count; i++) {
+        low[i] = (int32_t)bias[row + i];
+        /* So that a sum of 31 bits may be added. */
+        rows.rare |= bias[row + i] >= 1 << 30 || bias[row + i] <= -(1 << 30);
+    }
+    rows.offset = vld1q_s32(low);
+    if (!output->scale) {
+        rows.multiplier = vshlq_n_s32(rows.multiplier, 16);
+    }
+    return rows;
+}
+
+static __attribute__((noinline, unused)) void ear_mve_rare_s8(const ear_output *output, int32_t row, int32_t count,
+                                                              int32x4_t acc, int8_t *y) {
+    int32_t sums[EAR_MVE_LANES];
+    vst1q_s32(sums, acc);
+    for (int32_t i = 0; i < count; i++) {
+        y[i] = ear_output_s8(output, row + i, sums[i]);
+    }
+}
+
+static __attribute__((noinline, unused)) void ear_mve_rare_s16(const ear_output *output, const int64_t *bias,
+                                                               int32_t row, int32_t count, int32x4_t sum,
+                                                               int16_t *y) {
+    int32_t sums[EAR_MVE_LANES];
+    vst1q_s32(sums, sum);
+    for (int32_t i = 0; i < count; i++) {
+        y[i] = ear_output_s16(output, row + i, bias[row + i] + sums[i]);
+    }
+}
+
+/* ear_rescale for shifts to the right. Negative numbers lose one before they are shifted: ties go away from zero. */
+static inline int32x4_t ear_mve_rescale(int32x4_t acc, int32x4_t multiplier, int32x4_t shift) {
+    const int32x4_t high = vqrdmulhq_s32(acc, multiplier);
+    return vrshlq_s32(vaddq_s32(high, vshrq_n_s32(vandq_s32(high, shift), 31)), shift);
+}
+
+/* ear_rescale_real for shifts below -1, where the upper half of the product decides; returns whether it does not in some
+ * lane, because it lies next to a tie. */
+static inline int32_t ear_mve_real(int32x4_t acc, const ear_mve_rows *rows, int32x4_t *value) {
+    const int32x4_t half = vshlq_s32(vdupq_n_s32(1), vsubq_s32(vdupq_n_s32(-2), rows->shift));
+    const int32x4_t mask = vsubq_n_s32(vaddq_s32(half, half), 1);
+    const int32x4_t sum = vaddq_s32(vmulhq_s32(acc, rows->multiplier), half);
+    const int32x4_t rest = vandq_s32(sum, mask);
+    *value = vshlq_s32(sum, vaddq_n_s32(rows->shift, 1));
+    const mve_pred16_t lanes = vctp32q((uint32_t)rows->count);
+    return vcmpltq_m_s32(rest, mask, vcmpgtq_m_n_s32(rest, 0, lanes)) != lanes;
 }
 
 static inline int32x4_t ear_mve_clamp(int32x4_t value, const ear_output *output) {
     return vminq_s32(vmaxq_s32(value, vdupq_n_s32(output->low)), vdupq_n_s32(output->high));
 }
 
-/* ear_output_s8 with scales in double precision: the upper half of the products decides, unless one lies next to a tie. */
-static inline void ear_mve_real_s8(const ear_output *output, int32_t row, int32_t count, int32x4_t acc, int8_t *y) {
-    const mve_pred16_t lanes = vctp32q((uint32_t)count);
-    const int32x4_t shift = vldrbq_z_s32(output->shift + row, lanes);
-    const int32x4_t half = vshlq_s32(vdupq_n_s32(1), vsubq_s32(vdupq_n_s32(-2), shift));
-    const int32x4_t mask = vsubq_n_s32(vaddq_s32(half, half), 1);
-    const int32x4_t sum = vaddq_s32(vmulhq_s32(acc, vldrwq_z_s32(output->multiplier + row, lanes)), half);
-    const int32x4_t rest = vandq_s32(sum, mask);
-    const mve_pred16_t sure = vcmpltq_m_s32(rest, mask, vcmpgtq_m_n_s32(rest, 0, vcmpltq_m_n_s32(shift, -1, lanes)));
-    if (sure == lanes) {
-        const int32x4_t value = vaddq_n_s32(vshlq_s32(sum, vaddq_n_s32(shift, 1)), output->zero_point);
-        vstrbq_p_s32(y, ear_mve_clamp(value, output), lanes);
+/* Outputs of sums to which the bias has still to be added. */
+static inline void ear_mve_output_s8(const ear_output *output, int32_t row, const ear_mve_rows *rows, int32x4_t sum,
+                                     int8_t *y) {
+    const int32x4_t acc = vaddq_s32(sum, rows->offset);
+    int32x4_t value = ear_mve_rescale(acc, rows->multiplier, rows->shift);
+    if (rows->rare || (output->scale && ear_mve_real(acc, rows, &value))) {
+        ear_mve_rare_s8(output, row, rows->count, acc, y);
+        return;
+    }
+    value = ear_mve_clamp(vaddq_n_s32(value, output->zero_point), output);
+    if (rows->count == EAR_MVE_LANES) {
+        vstrbq_s32(y, value);
     } else {
-        int32_t sums[EAR_MVE_LANES];
-        vst1q_s32(sums, acc);
-        for (int32_t i = 0; i < count; i++) {
-            y[i] = ear_output_s8(output, row + i, sums[i]);
-        }
+        vstrbq_p_s32(y, value, vctp32q((uint32_t)rows->count));
     }
 }
+
+/* |sum| <= 2^30. The upper half of the product with a multiplier that lies in the upper half is the product without its 16
+ * lowest bits: rounded once, it is ear_rescale_wide. */
+static inline void ear_mve_output_s16(const ear_output *output, const int64_t *bias, int32_t row,
+                                      const ear_mve_rows *rows, int32x4_t sum, int16_t *y) {
+    const int32x4_t acc = vaddq_s32(sum, rows->offset);
+    int32x4_t value = vrshlq_s32(vmulhq_s32(acc, rows->multiplier), vaddq_n_s32(rows->shift, 1));
+    if (rows->rare || (output->scale && ear_mve_real(acc, rows, &value))) {
+        ear_mve_rare_s16(output, bias, row, rows->count, sum, y);
+        return;
+    }
+    value = ear_mve_clamp(value, output);
+    if (rows->count == EAR_MVE_LANES) {
+        vstrhq_s32(y, value);
+    } else {
+        vstrhq_p_s32(y, value, vctp32q((uint32_t)rows->count));
+    }
+}
+
+/* Addresses of up to four rows n apart; those that are not there stand at the first, and their sums are not stored. */
+#define EAR_MVE_ADDRESSES(W, N, COUNT)                                                                                 \
+    {(W), (COUNT) > 1 ? (W) + (N) : (W), (COUNT) > 2 ? (W) + 2 * (N) : (W), (COUNT) > 3 ? (W) + 3 * (N) : (W)}
 
 #define EAR_HAVE_MATMUL_S8
 static inline void ear_matmul_s8(const int8_t *x, int32_t x_stride, int32_t positions, const int8_t *w, int32_t n,
                                  int32_t rows, const int32_t *bias, const ear_output *output, int8_t *y,
                                  int32_t y_stride) {
     for (int32_t r = 0; r < rows; r += EAR_MVE_LANES, w += EAR_MVE_LANES * n) {
-        const int32_t count = rows - r < EAR_MVE_LANES ? rows - r : EAR_MVE_LANES;
-        /* Rows that are not there are taken from the last one; their sums are not stored. */
-        const int8_t *const row[EAR_MVE_LANES] = {w, count > 1 ? w + n : w, count > 2 ? w + 2 * n : w,
-                                                  count > 3 ? w + 3 * n : w};
-        const ear_mve_scales scales = ear_mve_load_scales(output, r, count);
-        const int32x4_t offset = vldrwq_z_s32(bias + r, scales.lanes);
+        const int32_t count = rows - r;
+        const int8_t *const addresses[EAR_MVE_LANES] = EAR_MVE_ADDRESSES(w, n, count);
+        const ear_mve_rows group = ear_mve_rows_s8(output, bias, r, count);
         for (int32_t p = 0; p < positions; p++) {
-            const int32x4_t acc = vaddq_s32(ear_mve_dot4_s8(x + p * x_stride, row, n), offset);
-            if (output->scale) {
-                ear_mve_real_s8(output, r, count, acc, y + p * y_stride + r);
-                continue;
-            }
-            const int32x4_t value = ear_mve_rescale(acc, scales.multiplier, scales.left, scales.right);
-            vstrbq_p_s32(y + p * y_stride + r, ear_mve_clamp(vaddq_n_s32(value, output->zero_point), output), scales.lanes);
+            ear_mve_output_s8(output, r, &group, ear_mve_dot4_s8(x + p * x_stride, addresses, n), y + p * y_stride + r);
         }
     }
 }
 
-/* Stores ear_output_s16 of up to four sums, bias + sum. Where bias and sum fit 32 bits, the upper half of the product with
- * the multiplier in its upper half, rounded once, is exact. */
-static inline void ear_mve_output_s16(const ear_output *output, int32_t row, int32_t count, const int64_t *bias,
-                                      int32x4_t sum, int16_t *y) {
-    int32_t low[EAR_MVE_LANES] = {0}, fits = output->scale == 0;
-    for (int32_t i = 0; i < count; i++) {
-        low[i] = (int32_t)bias[i];
-        fits &= low[i] == bias[i] && output->shift[row + i] < -1;
-    }
-    const mve_pred16_t lanes = vctp32q((uint32_t)count);
-    const int32x4_t offset = vld1q_s32(low), acc = vaddq_s32(sum, offset);
-    if (fits && vcmpneq_m_s32(acc, vqaddq_s32(sum, offset), lanes) == 0) {
-        const int32x4_t multiplier = vshlq_n_s32(vldrwq_z_s32(output->multiplier + row, lanes), 16);
-        const int32x4_t shift = vaddq_n_s32(vldrbq_z_s32(output->shift + row, lanes), 1);
-        vstrhq_p_s32(y, ear_mve_clamp(vrshlq_s32(vmulhq_s32(acc, multiplier), shift), output), lanes);
-    } else {
-        int32_t sums[EAR_MVE_LANES];
-        vst1q_s32(sums, sum);
-        for (int32_t i = 0; i < count; i++) {
-            y[i] = ear_output_s16(output, row + i, bias[i] + sums[i]);
+/* More products than fit 32 bits, which is rare. */
+static __attribute__((noinline, unused)) void ear_mve_long_s16(const int16_t *x, const int8_t *w, int32_t n,
+                                                               int32_t rows, const int64_t *bias,
+                                                               const ear_output *output, int16_t *y) {
+    for (int32_t r = 0; r < rows; r += EAR_MVE_LANES, w += EAR_MVE_LANES * n) {
+        const int32_t count = rows - r;
+        int64_t acc[EAR_MVE_LANES] = {0};
+        ear_mve_rows group;
+        for (int32_t k = 0; k < n; k += EAR_MVE_BLOCK) {
+            const int8_t *const addresses[EAR_MVE_LANES] = EAR_MVE_ADDRESSES(w + k, n, count);
+            int32_t sums[EAR_MVE_LANES];
+            vst1q_s32(sums, ear_mve_dot4_s16(x + k, addresses, n - k < EAR_MVE_BLOCK ? n - k : EAR_MVE_BLOCK));
+            for (int32_t i = 0; i < EAR_MVE_LANES && i < count; i++) {
+                acc[i] = (k ? acc[i] : bias[r + i]) + sums[i];
+            }
         }
+        group = ear_mve_rows_s16(output, acc - r, r, count);
+        ear_mve_output_s16(output, acc - r, r, &group, vdupq_n_s32(0), y + r);
     }
 }
 
@@ -137,75 +203,88 @@ static inline void ear_mve_output_s16(const ear_output *output, int32_t row, int
 static inline void ear_matmul_s16(const int16_t *x, int32_t x_stride, int32_t positions, const int8_t *w, int32_t n,
                                   int32_t rows, const int64_t *bias, const ear_output *output, int16_t *y,
                                   int32_t y_stride) {
-    for (int32_t r = 0; r < rows; r += EAR_MVE_LANES, w += EAR_MVE_LANES * n) {
-        const int32_t count = rows - r < EAR_MVE_LANES ? rows - r : EAR_MVE_LANES;
+    if (n > EAR_MVE_BLOCK) {
         for (int32_t p = 0; p < positions; p++) {
-            const int16_t *input = x + p * x_stride;
-            int64_t wide[EAR_MVE_LANES] = {0};
-            const int64_t *offset = bias + r;
-            int32_t k = 0;
-            for (; n - k > EAR_MVE_BLOCK; k += EAR_MVE_BLOCK) {
-                const int8_t *const row[EAR_MVE_LANES] = {w + k, count > 1 ? w + n + k : w + k,
-                                                          count > 2 ? w + 2 * n + k : w + k,
-                                                          count > 3 ? w + 3 * n + k : w + k};
-                int32_t sums[EAR_MVE_LANES];
-                vst1q_s32(sums, ear_mve_dot4_s16(input + k, row, EAR_MVE_BLOCK));
-                for (int32_t i = 0; i < count; i++) {
-                    wide[i] = (k ? wide[i] : bias[r + i]) + sums[i];
-                }
-                offset = wide;
-            }
-            const int8_t *const row[EAR_MVE_LANES] = {w + k, count > 1 ? w + n + k : w + k,
-                                                      count > 2 ? w + 2 * n + k : w + k,
-                                                      count > 3 ? w + 3 * n + k : w + k};
-            ear_mve_output_s16(output, r, count, offset, ear_mve_dot4_s16(input + k, row, n - k), y + p * y_stride + r);
+            ear_mve_long_s16(x + p * x_stride, w, n, rows, bias, output, y + p * y_stride);
+        }
+        return;
+    }
+    for (int32_t r = 0; r < rows; r += EAR_MVE_LANES, w += EAR_MVE_LANES * n) {
+        const int32_t count = rows - r;
+        const int8_t *const addresses[EAR_MVE_LANES] = EAR_MVE_ADDRESSES(w, n, count);
+        const ear_mve_rows group = ear_mve_rows_s16(output, bias, r, count);
+        for (int32_t p = 0; p < positions; p++) {
+            ear_mve_output_s16(output, bias, r, &group, ear_mve_dot4_s16(x + p * x_stride, addresses, n),
+                               y + p * y_stride + r);
         }
     }
 }
 
-/* Four channels at a time. */
+/* Sixteen channels at a time share the walk over the taps, then four, then those that are left over. */
+#define EAR_MVE_DEPTHWISE(WIDTH, TYPE, SUM, LOAD, LOAD_SOME, OUTPUT)                                                   \
+    static inline int32x4_t ear_mve_tap_##WIDTH(int32x4_t sum, const TYPE *x, const int8_t *w) {                       \
+        return vaddq_s32(sum, vmulq_s32(LOAD(x), vldrbq_s32(w)));                                                      \
+    }                                                                                                                  \
+                                                                                                                       \
+    static inline void ear_depthwise_##WIDTH(const TYPE *const *taps, int32_t count, const int8_t *w, int32_t channels,\
+                                             const SUM *bias, const ear_output *output, TYPE *y) {                     \
+        const TYPE *const *const end = taps + count;                                                                   \
+        const int32x4_t zero = vdupq_n_s32(0);                                                                         \
+        int32_t c = 0;                                                                                                 \
+        for (; c + 16 <= channels; c += 16) {                                                                          \
+            int32x4_t s0 = zero, s1 = zero, s2 = zero, s3 = zero;                                                      \
+            const int8_t *weight = w + c;                                                                              \
+            for (const TYPE *const *tap = taps; tap != end; weight += channels) {                                      \
+                const TYPE *x = *tap++ + c;                                                                            \
+                s0 = ear_mve_tap_##WIDTH(s0, x, weight);                                                               \
+                s1 = ear_mve_tap_##WIDTH(s1, x + 4, weight + 4);                                                       \
+                s2 = ear_mve_tap_##WIDTH(s2, x + 8, weight + 8);                                                       \
+                s3 = ear_mve_tap_##WIDTH(s3, x + 12, weight + 12);                                                     \
+            }                                                                                                          \
+            OUTPUT(c, EAR_MVE_LANES, s0);                                                                              \
+            OUTPUT(c + 4, EAR_MVE_LANES, s1);                                                                          \
+            OUTPUT(c + 8, EAR_MVE_LANES, s2);                                                                          \
+            OUTPUT(c + 12, EAR_MVE_LANES, s3);                                                                         \
+        }                                                                                                              \
+        for (; c + EAR_MVE_LANES <= channels; c += EAR_MVE_LANES) {                                                    \
+            int32x4_t sum = zero;                                                                                      \
+            const int8_t *weight = w + c;                                                                              \
+            for (const TYPE *const *tap = taps; tap != end; weight += channels) {                                      \
+                sum = ear_mve_tap_##WIDTH(sum, *tap++ + c, weight);                                                    \
+            }                                                                                                          \
+            OUTPUT(c, EAR_MVE_LANES, sum);                                                                             \
+        }                                                                                                              \
+        if (c < channels) {                                                                                            \
+            const mve_pred16_t lanes = vctp32q((uint32_t)(channels - c));                                              \
+            const int8_t *weight = w + c;                                                                              \
+            int32x4_t sum = zero;                                                                                      \
+            for (const TYPE *const *tap = taps; tap != end; weight += channels) {                                      \
+                sum = vaddq_s32(sum, vmulq_s32(LOAD_SOME(*tap++ + c, lanes), vldrbq_z_s32(weight, lanes)));            \
+            }                                                                                                          \
+            OUTPUT(c, channels - c, sum);                                                                              \
+        }                                                                                                              \
+    }
+
+/* Apart: taken in four times, it would leave no registers. */
+static __attribute__((noinline, unused)) void ear_mve_four_s8(const ear_output *output, const int32_t *bias, int32_t row,
+                                                              int32_t count, int32x4_t sum, int8_t *y) {
+    const ear_mve_rows rows = ear_mve_rows_s8(output, bias, row, count);
+    ear_mve_output_s8(output, row, &rows, sum, y + row);
+}
+
+static __attribute__((noinline, unused)) void ear_mve_four_s16(const ear_output *output, const int64_t *bias,
+                                                               int32_t row, int32_t count, int32x4_t sum, int16_t *y) {
+    const ear_mve_rows rows = ear_mve_rows_s16(output, bias, row, count);
+    ear_mve_output_s16(output, bias, row, &rows, sum, y + row);
+}
+
+#define EAR_MVE_FOUR_S8(ROW, COUNT, SUM) ear_mve_four_s8(output, bias, ROW, COUNT, SUM, y)
+#define EAR_MVE_FOUR_S16(ROW, COUNT, SUM) ear_mve_four_s16(output, bias, ROW, COUNT, SUM, y)
+
 #define EAR_HAVE_DEPTHWISE_S8
-static inline void ear_depthwise_s8(const int8_t *const *taps, int32_t count, const int8_t *w, int32_t channels,
-                                    const int32_t *bias, const ear_output *output, int8_t *y) {
-    for (int32_t c = 0; c < channels; c += EAR_MVE_LANES) {
-        const ear_mve_scales scales = ear_mve_load_scales(output, c, channels - c);
-        int32x4_t acc = vldrwq_z_s32(bias + c, scales.lanes);
-        const int8_t *weight = w + c;
-        if (channels - c >= EAR_MVE_LANES) {
-            for (int32_t t = 0; t < count; t++, weight += channels) {
-                acc = vaddq_s32(acc, vmulq_s32(vldrbq_s32(taps[t] + c), vldrbq_s32(weight)));
-            }
-        } else {
-            for (int32_t t = 0; t < count; t++, weight += channels) {
-                const int32x4_t input = vldrbq_z_s32(taps[t] + c, scales.lanes);
-                acc = vaddq_s32(acc, vmulq_s32(input, vldrbq_z_s32(weight, scales.lanes)));
-            }
-        }
-        const int32x4_t value = ear_mve_rescale(acc, scales.multiplier, scales.left, scales.right);
-        vstrbq_p_s32(y + c, ear_mve_clamp(vaddq_n_s32(value, output->zero_point), output), scales.lanes);
-    }
-}
-
+EAR_MVE_DEPTHWISE(s8, int8_t, int32_t, vldrbq_s32, vldrbq_z_s32, EAR_MVE_FOUR_S8)
 #define EAR_HAVE_DEPTHWISE_S16
-static inline void ear_depthwise_s16(const int16_t *const *taps, int32_t count, const int8_t *w, int32_t channels,
-                                     const int64_t *bias, const ear_output *output, int16_t *y) {
-    for (int32_t c = 0; c < channels; c += EAR_MVE_LANES) {
-        const int32_t left = channels - c < EAR_MVE_LANES ? channels - c : EAR_MVE_LANES;
-        const mve_pred16_t lanes = vctp32q((uint32_t)left);
-        int32x4_t acc = vdupq_n_s32(0);
-        const int8_t *weight = w + c;
-        if (left == EAR_MVE_LANES) {
-            for (int32_t t = 0; t < count; t++, weight += channels) {
-                acc = vaddq_s32(acc, vmulq_s32(vldrhq_s32(taps[t] + c), vldrbq_s32(weight)));
-            }
-        } else {
-            for (int32_t t = 0; t < count; t++, weight += channels) {
-                acc = vaddq_s32(acc, vmulq_s32(vldrhq_z_s32(taps[t] + c, lanes), vldrbq_z_s32(weight, lanes)));
-            }
-        }
-        ear_mve_output_s16(output, c, left, bias + c, acc, y + c);
-    }
-}
+EAR_MVE_DEPTHWISE(s16, int16_t, int64_t, vldrhq_s32, vldrhq_z_s32, EAR_MVE_FOUR_S16)
 
 /* ear_rescale by one multiplier. */
 typedef struct {
