@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from earshot.core.errors import DeviceError, UsageError
+from earshot.core.errors import DeviceError, EarshotError, UsageError
 
 SSH_ADDRESS = re.compile(r"(?:(?P<user>[^@:\s]+)@)?(?P<host>[^@:\[\]\s]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d+))?")
 DEFAULT_PI = "raspberry-pi-4"
@@ -37,7 +37,6 @@ class TargetState:
 
 def target_states() -> Iterator[TargetState]:
     """Every target by name, one whose entry is wrong included; nothing is started. Raises ConfigError."""
-    from earshot.core.errors import EarshotError
     from earshot.targets.registry import find_profile, known_targets, open_target
 
     for name in known_targets():
@@ -152,20 +151,29 @@ def show(name: str) -> None:
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @click.option("--quiet", is_flag=True, help="No progress bars.")
 def setup(names: tuple[str, ...], quiet: bool) -> None:
-    """Build or install what the targets NAME need, once: images, emulator tools, compilers of their own."""
+    """Build or install what the targets NAME need, once: images, emulator tools, compilers of their own.
+
+    One that cannot be made ready stops no other; the exit code is then 3.
+    """
     from earshot.pipeline.cli.bars import drawer
     from earshot.targets.base import NeedsSetup
     from earshot.targets.registry import open_target
 
     opened = [(name, open_target(name)) for name in names]
+    codes = []
     for name, target in opened:
-        if isinstance(target, NeedsSetup):
-            with drawer(quiet) as progress:
-                target.setup(progress)
-        state = target.availability()
-        if not state.ok:
-            raise DeviceError(f"target {name}: {state.reason}", state.enable or None)
-        click.echo(f"{name}: ready")
+        try:
+            if isinstance(target, NeedsSetup):
+                with drawer(quiet) as progress:
+                    target.setup(progress)
+            state = target.availability()
+            if not state.ok:
+                raise DeviceError(f"target {name}: {state.reason}", state.enable or None)
+            click.echo(f"{name}: ready")
+        except EarshotError as error:
+            click.echo(f"error: {error.message}" + (f"\nfix: {error.hint}" if error.hint else ""), err=True)
+            codes.append(error.exit_code)
+    raise click.exceptions.Exit(max(codes, default=0))
 
 
 def _ssh(address: str) -> dict[str, Any]:

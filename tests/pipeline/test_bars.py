@@ -48,6 +48,28 @@ def test_bars_show_task_count_and_note_and_end_full() -> None:
     assert "loss 0.5" in out.getvalue()
 
 
+def test_work_side_by_side_has_a_bar_each(capsys: pytest.CaptureFixture[str]) -> None:
+    with RichProgress(*bars._rich_bars().columns, console=Console(file=io.StringIO(), width=120)) as drawn:
+        whole = bars.Bars(drawn)
+        one, other = whole.beside(), whole.beside()
+        one.start("profile on a", 4)
+        other.start("profile on b", 2)
+        one.advance(3)
+        other.advance(1)
+        assert [(task.description, task.completed) for task in drawn.tasks] == [
+            ("profile on a", 3),
+            ("profile on b", 1),
+        ]
+        one.finish()
+        assert [task.finished for task in drawn.tasks] == [True, False]
+    lines = bars.Lines()
+    for name in "ab":
+        beside = lines.beside()
+        beside.start(f"profile on {name}", 1)
+        beside.finish("done")
+    assert [line.split("  ")[0] for line in capsys.readouterr().err.splitlines()] == ["profile on a", "profile on b"]
+
+
 def test_a_pipe_gets_lines_and_quiet_gets_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     for quiet in (True, False):
         with bars.drawer(quiet) as progress:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import json
 import os
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from tiny_recipe import tiny_models
 
 from earshot import ci
 from earshot.ci.budget import Budget
@@ -38,11 +38,7 @@ def earshot(cwd: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two tiny stream models and the targets' module."""
-    spec = importlib.util.spec_from_file_location("tiny_models", HERE.parent / "targets" / "conftest.py")
-    assert spec is not None and spec.loader is not None
-    tiny = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = tiny  # its dataclasses look themselves up there
-    spec.loader.exec_module(tiny)
+    tiny = tiny_models()
     folder = tmp_path_factory.mktemp("models")
     tiny.write_tiny(folder / "f.tflite", "smoother")
     tiny.write_tiny(folder / "i.tflite", "smoother", integer=True)
@@ -175,6 +171,19 @@ def test_what_cannot_be_added_is_refused_and_nothing_is_written(
     assert done.returncode == 2
     assert message in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_setup_makes_each_target_ready_and_one_that_fails_stops_no_other(tmp_path: Path) -> None:
+    shutil.copy(HERE / "users_targets.py", tmp_path)
+    names = [f"users_targets:{name}" for name in ("CannotBeBuilt", "NeedsBuilding", "Counting")]
+    done = earshot(tmp_path, "targets", "setup", *names)
+    assert done.returncode == 3
+    assert done.stdout.splitlines() == [f"{name}: ready" for name in names[1:]]
+    assert "error: make: not found\nfix: apt-get install make" in done.stderr
+    assert (tmp_path / "built").exists()
+    assert earshot(tmp_path, "targets", "setup", "--quiet", *names[1:]).returncode == 0
+    absent = earshot(tmp_path, "targets", "setup", ABSENT)
+    assert (absent.returncode, "fix: plug it in" in absent.stderr) == (3, True)
 
 
 def test_a_wrong_inventory_is_a_finding_of_the_doctor(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import yaml
@@ -84,6 +86,16 @@ def earshot(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     process = start(folder, *arguments)
     out, err = process.communicate(timeout=550)
     return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+
+def tiny_models() -> ModuleType:
+    """The module that writes tiny stream models by hand: `write_tiny(path, kind, integer=…)`."""
+    spec = importlib.util.spec_from_file_location("tiny_models", Path(__file__).parents[1] / "targets" / "conftest.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # its dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
 
 
 def newest_run(folder: Path) -> dict[str, Any]:

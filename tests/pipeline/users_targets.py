@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from earshot.core.errors import DeviceError
+from earshot.core.errors import DeviceError, ToolError
 from earshot.core.measurement import Measurement, Provenance
 from earshot.pipeline.progress import Progress
 from earshot.targets.base import PRECISIONS, Availability, Kind, OperatorCost, ProfileConfig, ProfileResult
@@ -97,3 +97,26 @@ class Endless(Counting):
                 time.sleep(0.02)
         finally:
             Path("tidied").touch()
+
+
+class NeedsBuilding(Counting):
+    """Is built once."""
+
+    name = "users_targets:NeedsBuilding"
+
+    def availability(self) -> Availability:
+        return Availability(Path("built").exists(), "it was not built yet", f"earshot targets setup {self.name}")
+
+    def setup(self, progress: Progress) -> None:
+        progress.start("build", 1)
+        Path("built").touch()
+        progress.finish()
+
+
+class CannotBeBuilt(NeedsBuilding):
+    """Lacks a tool that building needs."""
+
+    name = "users_targets:CannotBeBuilt"
+
+    def setup(self, progress: Progress) -> None:
+        raise ToolError("make: not found", "apt-get install make")
