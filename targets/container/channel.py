@@ -5,7 +5,6 @@ The engine removes the container when it ends, and it ends when its input does: 
 
 from __future__ import annotations
 
-import json
 import struct
 import threading
 import time
@@ -21,9 +20,10 @@ from earshot.targets.agent_link import Ending
 from earshot.targets.container.engine import EMULATE, PLATFORM, Engine, cannot_execute
 
 AGENT_PATH = "/opt/earshot/agent.py"
-MODEL = "/tmp/model"  # a RAM disk: the image's own files cannot be written
+MODEL = "/tmp/model.tflite"  # a RAM disk: the image's own files cannot be written
+DESCRIPTION = "/tmp/model.json"
 # Takes the model and its description from standard input, byte by byte counted, and leaves the rest to the agent.
-RECEIVE = f'head -c "$1" >{MODEL}.tflite && head -c "$2" >{MODEL}.json; shift 2; exec "$@"'
+RECEIVE = f'head -c "$1" >{MODEL} && head -c "$2" >{DESCRIPTION}; shift 2; exec "$@"'
 STDOUT, STDERR = 1, 2
 KEPT_WORDS = 20_000  # characters of standard error
 GRACE = 30.0  # seconds for an engine to kill what it was told to kill
@@ -45,33 +45,39 @@ class Limits:
     cpuset: str | None = None
 
 
+@dataclass(frozen=True)
+class Deployment:
+    """What the containers of one session have in common.
+
+    Attributes:
+        engine: where they run.
+        image: the image's name.
+        limits: what each may use.
+        seconds: after which each is killed.
+        emulated: processor to emulate, and the file to show as /proc/cpuinfo; None where arm64 runs natively.
+    """
+
+    engine: Engine
+    image: str
+    limits: Limits
+    seconds: float
+    emulated: tuple[str, Path] | None = None
+
+    def container(self, model: Path, arguments: Sequence[str]) -> ContainerChannel:
+        """A container for the agent on one model, which it finds at MODEL; entered, it runs."""
+        return ContainerChannel(self, model, arguments)
+
+
 class ContainerChannel:
     """A container that runs the agent on one model; it is gone when the block ends, whatever happens.
 
-    It has no network, no capabilities, a read-only root and a small RAM disk.
-
-    Args:
-        engine: the engine.
-        image: the image's name.
-        model: the .tflite; a description beside it travels along.
-        arguments: the agent's, for a model at `MODEL.tflite`.
-        limits: what it may use.
-        seconds: after which it is killed.
-        emulated: processor to emulate and the file to show as /proc/cpuinfo, None where arm64 runs natively.
+    It has no network, no capabilities, a read-only root and a small RAM disk. A description beside the model travels
+    along.
     """
 
-    def __init__(
-        self,
-        engine: Engine,
-        image: str,
-        model: Path,
-        arguments: Sequence[str],
-        limits: Limits,
-        seconds: float,
-        emulated: tuple[str, Path] | None = None,
-    ) -> None:
-        self._engine, self._image, self._model = engine, image, model
-        self._arguments, self._limits, self._seconds, self._emulated = arguments, limits, seconds, emulated
+    def __init__(self, deployment: Deployment, model: Path, arguments: Sequence[str]) -> None:
+        self._deployment, self._engine, self._limits = deployment, deployment.engine, deployment.limits
+        self._model, self._arguments = model, arguments
         self._lines, self._words, self._expired = bytearray(), "", False
         self.warnings: tuple[str, ...] = ()
 
@@ -82,7 +88,7 @@ class ContainerChannel:
         with self._engine.asked():
             made = self._engine.api.create_container(**self._request([len(part) for part in parts]))
         self._id = made["Id"]
-        self._alarm = threading.Timer(self._seconds, self._expire)
+        self._alarm = threading.Timer(self._deployment.seconds, self._expire)
         self._alarm.daemon = True
         try:
             self._judge(made.get("Warnings") or [])
@@ -91,12 +97,14 @@ class ContainerChannel:
                     self._id, params={"stdin": 1, "stdout": 1, "stderr": 1, "stream": 1}
                 )
                 self._socket = getattr(self._attached, "_sock", self._attached)
-                self._socket.settimeout(self._seconds + GRACE)
+                self._socket.settimeout(self._deployment.seconds + GRACE)
                 self._engine.api.start(self._id)
         except DeviceError as error:
             self._engine.remove(self._id)
             if cannot_execute(error.message):
-                raise DeviceError(f"{self._image}: this engine cannot run arm64 programs", EMULATE) from error
+                raise DeviceError(
+                    f"{self._deployment.image}: this engine cannot run arm64 programs", EMULATE
+                ) from error
             raise
         except BaseException:
             self._engine.remove(self._id)
@@ -128,8 +136,7 @@ class ContainerChannel:
             else:
                 self._lines += b"\n"
         line, _, self._lines = self._lines.partition(b"\n")
-        # The user knows the file by its name here.
-        return line.decode(errors="replace").replace(f"{MODEL}.tflite", json.dumps(str(self._model))[1:-1]) + "\n"
+        return line.decode(errors="replace") + "\n"
 
     def write(self, text: str) -> None:
         """Text for its standard input; lost without an error when it has ended."""
@@ -141,7 +148,9 @@ class ContainerChannel:
             pass
         code, out_of_memory = self._exit()
         if self._expired:
-            raise DeviceError(f"{self._model}: profiling took longer than {self._seconds:g} s", "raise timeout_seconds")
+            raise DeviceError(
+                f"{self._model}: profiling took longer than {self._deployment.seconds:g} s", "raise timeout_seconds"
+            )
         if out_of_memory:
             limit = (self._limits.memory_bytes or 0) / 2**20
             raise DeviceError(
@@ -149,13 +158,13 @@ class ContainerChannel:
                 "raise the option memory_bytes, or take a smaller model",
             )
         if cannot_execute(self._words):
-            raise DeviceError(f"{self._image}: this engine cannot run arm64 programs", EMULATE)
+            raise self._no_arm64()
         # The container's init tells a signal as a shell does.
         return Ending.of_process(128 - code if code > 128 else code, self._words)
 
     def _request(self, sizes: Sequence[int]) -> dict[str, Any]:
         limits, api = self._limits, self._engine.api
-        processor, file = self._emulated or (None, None)
+        processor, file = self._deployment.emulated or (None, None)
         host = api.create_host_config(
             init=True,  # a crashing first process would be no one's child and hang
             auto_remove=True,
@@ -172,7 +181,7 @@ class ContainerChannel:
             binds={str(file): {"bind": "/proc/cpuinfo", "mode": "ro"}} if file else None,
         )
         return {
-            "image": self._image,
+            "image": self._deployment.image,
             "entrypoint": ["sh", "-c", RECEIVE, "sh", *map(str, sizes)],
             "command": ["python3", AGENT_PATH, *self._arguments],
             "host_config": host,
@@ -181,6 +190,9 @@ class ContainerChannel:
             "platform": PLATFORM,
             "labels": {"earshot": "agent"},
         }
+
+    def _no_arm64(self) -> DeviceError:
+        return DeviceError(f"{self._deployment.image}: this engine cannot run arm64 programs", EMULATE)
 
     def _judge(self, warnings: Sequence[str]) -> None:
         """A limit that the engine does not set is no limit."""

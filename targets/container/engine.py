@@ -108,12 +108,15 @@ class Engine:
                     raise DeviceError(*_build_failure(tag, str(event["error"]), said))
 
     def remove(self, container: str) -> None:
-        """Removes a container, running or not; one that is gone already is no error."""
+        """Removes a container, running or not, and waits until it is gone; one that is gone already is no error."""
         import docker
         import requests
 
         with suppress(docker.errors.DockerException, requests.RequestException, OSError):
-            self.api.remove_container(container, force=True, v=True)
+            try:
+                self.api.remove_container(container, force=True, v=True)
+            except docker.errors.APIError:  # the engine may be at it itself
+                self.api.wait(container, timeout=self._seconds, condition="removed")
 
     def kill(self, container: str) -> None:
         """Kills a container; one that is gone already is no error."""

@@ -6,12 +6,13 @@ not, and none is reported.
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import platform
 import tempfile
-from collections.abc import Mapping
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,10 +30,11 @@ from earshot.targets.base import (
     ProfileResult,
     read_result,
 )
-from earshot.targets.container.channel import MODEL, ContainerChannel, Limits
+from earshot.targets.container.channel import MODEL, Deployment, Limits
 from earshot.targets.container.emulation import check_cpu, check_environment, cpuinfo, registered
 from earshot.targets.container.engine import ARM64, EMULATE, INSTALL, Engine
 from earshot.targets.container.image import build_image, image_name
+from earshot.targets.guest.outputs import Difference, Expected, expect
 
 if TYPE_CHECKING:
     from earshot.pipeline.progress import Progress
@@ -42,6 +44,8 @@ WITHHELD = (
     *("graph_us", "path_us", "rtf", "hop_rtf", "graph_rtf", "deadline_misses", "histogram"),
     *("conditions", "held_back", "peak_rss_bytes", "base_rss_bytes"),
 )
+NOT_EMULATED = ("governor", "board")
+COMPARED = 50  # frames whose outputs are compared with this machine's
 MEBIBYTE = 2**20
 
 
@@ -133,31 +137,59 @@ class ContainerTarget:
             config = config.model_copy(update={"repeats": 1, "frames": min(config.frames, self.options.frames)})
         if engine.image(self.image) is None:
             raise DeviceError(f"the engine at {engine.url} has no image {self.image}", self._setup)
-        options = self.options
-        limits = Limits(options.memory_bytes, options.cpus, options.cpuset)
-        arguments = agent_arguments(f"{MODEL}.tflite", config, config.core)
-        progress.start(f"profile on {self.name}", config.repeats * len(models))
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="earshot-")))
-            emulated = None if native else (options.cpu, _readable(folder, "cpuinfo", cpuinfo(options.cpu)))
-            channels = {
-                variant: stack.enter_context(
-                    ContainerChannel(engine, self.image, path, arguments, limits, config.timeout_seconds, emulated)
-                )
-                for variant, path in models.items()
-            }
-            agents = {variant: AgentLink(str(models[variant]), channel) for variant, channel in channels.items()}
-            found = take_turns(agents, config.repeats, progress if native else _Timeless(progress))
-            warnings = sorted({warning for channel in channels.values() for warning in channel.warnings})
-        progress.finish()
+        expected = {} if native else {variant: expect(path, config, COMPARED) for variant, path in models.items()}
+        with self._deployment(engine, native, config.timeout_seconds) as deployment:
+            progress.start(f"profile on {self.name}", config.repeats * len(models) + len(expected))
+            found, warnings = self._time(deployment, models, config, progress if native else _Timeless(progress))
+            differences: dict[str, Difference] = {}
+            for variant, ours in expected.items():
+                differences[variant] = self._compare(deployment, models[variant], config, ours)
+                progress.advance(note=f"{variant} {differences[variant].mismatches} outputs differ")
+            progress.finish()
         environment = {
             "engine": engine.version(),
             "engine_architecture": engine.architecture(),
             "image": self.image,
-            "limits": {"memory_bytes": limits.memory_bytes, "cpus": limits.cpus, "cpuset": limits.cpuset},
+            "limits": asdict(deployment.limits),
             "engine_warnings": warnings,
         }
-        return [self._result(variant, raw, native, environment) for variant, raw in found.items()]
+        return [
+            self._emulated(variant, raw, differences[variant], environment)
+            if variant in differences
+            else self._measured(variant, raw, environment)
+            for variant, raw in found.items()
+        ]
+
+    def _time(
+        self, deployment: Deployment, models: Mapping[str, Path], config: ProfileConfig, progress: Progress
+    ) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """Every model's result, and what the engine warned of."""
+        arguments = agent_arguments(MODEL, config, config.core)
+        with ExitStack() as stack:
+            channels = {
+                variant: stack.enter_context(deployment.container(path, arguments)) for variant, path in models.items()
+            }
+            agents = {
+                variant: AgentLink(str(models[variant]), channel, self.name, MODEL)
+                for variant, channel in channels.items()
+            }
+            found = take_turns(agents, config.repeats, progress)
+            return found, sorted({warning for channel in channels.values() for warning in channel.warnings})
+
+    def _compare(self, deployment: Deployment, model: Path, config: ProfileConfig, ours: Expected) -> Difference:
+        """How the container's outputs differ from this machine's, for the same frames."""
+        arguments = ["trace", MODEL, "--threads", str(config.threads), *([] if config.delegate else ["--no-delegate"])]
+        with deployment.container(model, arguments) as channel:
+            channel.write(base64.b64encode(ours.frames).decode() + "\n")
+            return ours.compare(AgentLink(str(model), channel, self.name, MODEL).expect("result"))
+
+    @contextmanager
+    def _deployment(self, engine: Engine, native: bool, seconds: float) -> Iterator[Deployment]:
+        options = self.options
+        limits = Limits(options.memory_bytes, options.cpus, options.cpuset)
+        with tempfile.TemporaryDirectory(prefix="earshot-") as folder:
+            emulated = None if native else (options.cpu, _readable(Path(folder), "cpuinfo", cpuinfo(options.cpu)))
+            yield Deployment(engine, self.image, limits, seconds, emulated)
 
     @property
     def _setup(self) -> str:
@@ -168,24 +200,32 @@ class ContainerTarget:
     def _engine(self, seconds: float | None = None) -> Engine:
         return Engine(self.options.engine, seconds) if seconds else Engine(self.options.engine)
 
-    def _result(
-        self, variant: str, raw: Mapping[str, Any], native: bool, environment: Mapping[str, Any]
+    def _measured(self, variant: str, raw: Mapping[str, Any], environment: Mapping[str, Any]) -> ProfileResult:
+        result = read_result(variant, raw, self.name)
+        return replace(result, environment={**result.environment, **environment})
+
+    def _emulated(
+        self, variant: str, raw: Mapping[str, Any], difference: Difference, environment: Mapping[str, Any]
     ) -> ProfileResult:
-        if native:
-            result = read_result(variant, raw, self.name)
-            return replace(result, environment={**result.environment, **environment})
         # XNNPACK has no kernels for 16-bit activations: there none is missing.
         asked = raw["environment"]["delegate"] and raw["precision"] != "int16x8"
         missing = ("delegate-missing",) if asked and not raw["delegate_coverage"] else ()
-        coverage = raw["delegate_coverage"]
+
+        def counted(metric: str, value: float, unit: str, n: int, flags: tuple[str, ...] = ()) -> Measurement:
+            return Measurement(metric, value, unit, n, Provenance.EMULATED, self.name, flags=flags)
+
         measurements = (
-            Measurement("arena_bytes", raw["arena_bytes"], "bytes", 1, Provenance.EMULATED, self.name),
-            Measurement(
-                "delegate_coverage", coverage, "1", raw["operators"], Provenance.EMULATED, self.name, flags=missing
-            ),
+            counted("arena_bytes", raw["arena_bytes"], "bytes", 1),
+            counted("delegate_coverage", raw["delegate_coverage"], "1", raw["operators"], missing),
+            counted("output_mismatches", difference.mismatches, "1", difference.values),
         )
         kept = {key: value for key, value in raw.items() if key not in WITHHELD}
-        about = {**raw["environment"], **environment, "emulated_cpu": self.options.cpu}
+        about = {
+            **{key: value for key, value in raw["environment"].items() if key not in NOT_EMULATED},
+            **environment,
+            "emulated_cpu": self.options.cpu,
+            "largest_output_difference": difference.largest,
+        }
         return ProfileResult(variant, measurements, None, about, kept)
 
 
