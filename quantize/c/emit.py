@@ -13,6 +13,11 @@ from earshot.quantize.graph import Graph, TensorInfo
 from earshot.quantize.metadata import StreamDescription
 
 _WIDTH = 116
+_ARENA = """static union {{
+    int8_t bytes[{}];
+    int64_t alignment;
+}} arena;
+"""
 COPIES = ("memcpy", "earshot_copy")
 
 
@@ -190,11 +195,7 @@ def model_source(program: Program) -> str:
         "",
         f"{name}_states {name}_state;",
         "",
-        "static union {",
-        f"    int8_t bytes[{max(layout.arena_bytes, 1)}];",
-        "    int64_t alignment;",
-        "} arena;",
-        "",
+        *(_ARENA.format(layout.arena_bytes).split("\n") if layout.arena_bytes else ()),
         *(f"static const {struct.ctype} {struct.name} = {{{_fields(program, struct)}}};" for struct in structs),
         "",
         *_reset(program),

@@ -70,7 +70,7 @@ def readme(program: Program, flash: int, macs: int) -> str:
         source=program.source,
         precision=program.description.precision,
         network=program.description.network,
-        double=", and double precision in fully connected layers within 2^-31 of a tie" if dense else "",
+        double="; fully connected layers decide a near tie in double" if dense else "",
         flash=flash,
         arena=program.layout.arena_bytes,
         states=state_bytes(program),

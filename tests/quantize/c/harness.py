@@ -15,7 +15,6 @@ from earshot.quantize.graph import Graph, read_graph
 from earshot.quantize.metadata import description_of
 
 MAIN = Path(__file__).with_name("stream_main.c")
-STRICT = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic")
 
 
 @dataclass(frozen=True)
@@ -32,24 +31,51 @@ class Machine:
                 pytest.skip(f"{tool} is not installed: apt-get install gcc gcc-aarch64-linux-gnu qemu-user")
 
 
+# The sanitizers are the truth on what C leaves undefined: every overflow, shift and stray address ends the program.
 NATIVE = Machine("gcc", flags=("-fsanitize=undefined,address", "-fno-sanitize-recover=all"))
 AARCH64 = Machine("aarch64-linux-gnu-gcc", ("qemu-aarch64",), ("-static",))
 MACHINES = {"x86": NATIVE, "aarch64": AARCH64}
+STRICT = ("-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-pedantic")
 
 
-def sources(folder: Path) -> list[str]:
-    return sorted(str(path) for path in (*folder.glob("*.c"), *folder.glob("kernels/*.c")))
-
-
-def build(folder: Path, machine: Machine, wide: bool, extra: Sequence[str] = ()) -> Path:
-    """The program that streams frames through the model in `folder`."""
+def compile_objects(machine: Machine, files: Sequence[Path], out: Path, flags: Sequence[str]) -> list[str]:
+    """Object files of C sources."""
     machine.require()
-    program = folder / f"stream_{machine.compiler}"
-    defines = ("-DEARSHOT_TRACE", *(("-DWIDE",) if wide else ()))
-    command = [machine.compiler, *STRICT, *machine.flags, *extra, *defines, f"-I{folder}", str(MAIN), *sources(folder)]
-    done = subprocess.run([*command, "-o", str(program)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[:4000]
-    return program
+    objects = []
+    for file in files:
+        target = out / f"{file.stem}.o"
+        command = [machine.compiler, *STRICT, *machine.flags, *flags, "-c", str(file), "-o", str(target)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[:4000]
+        objects.append(str(target))
+    return objects
+
+
+class Kernels:
+    """The kernels, compiled once for every machine: they are the same in every generated folder."""
+
+    def __init__(self, out: Path) -> None:
+        self.out, self.objects = out, {}
+
+    def of(self, machine: Machine, folder: Path) -> list[str]:
+        if machine.compiler not in self.objects:
+            out = self.out / machine.compiler
+            out.mkdir()
+            files = sorted((folder / "kernels").glob("*.c"))
+            self.objects[machine.compiler] = compile_objects(machine, files, out, [f"-I{folder}"])
+        return self.objects[machine.compiler]
+
+    def program(self, folder: Path, machine: Machine, *, wide: bool) -> Path:
+        """The program that streams frames through the model in `folder`."""
+        out = folder / machine.compiler
+        out.mkdir(exist_ok=True)
+        flags = ["-DEARSHOT_TRACE", f"-I{folder}", *(["-DWIDE"] if wide else [])]
+        objects = compile_objects(machine, [*sorted(folder.glob("*.c")), MAIN], out, flags)
+        program = out / "stream"
+        command = [machine.compiler, *machine.flags, *objects, *self.of(machine, folder), "-o", str(program)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr[:4000]
+        return program
 
 
 @dataclass(frozen=True)
@@ -61,8 +87,8 @@ class Seen:
     mask: bytes
 
 
-def run(program: Path, machine: Machine, given: bytes, *, states: bool) -> Iterator[Seen]:
-    command = [*machine.runner, str(program), *(["states"] if states else [])]
+def run(program: Path, machine: Machine, given: bytes, *arguments: str) -> Iterator[Seen]:
+    command = [*machine.runner, str(program), *arguments]
     done = subprocess.run(command, input=given, capture_output=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr.decode()[:4000]
     content, place, tensors, after = done.stdout, 0, {}, b""
@@ -158,7 +184,7 @@ def differences(path: Path, program: Path, machine: Machine, frames: int, *, sta
     )
     producers = {index: operator for operator in truth.graph.operators for index in operator.outputs}
     found, carried, seen_frames = [], truth.zero_states(), 0
-    for number, seen in enumerate(run(program, machine, given, states=states)):
+    for number, seen in enumerate(run(program, machine, given, *(["states"] if states else []))):
         seen_frames += 1
         carried = truth.step(sound[number], starts[number] if states else carried)
         for index, data in seen.tensors.items():

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from builder import Builder
+
+from .builder import Builder
 
 NONE, RELU, RELU6 = 0, 1, 3
 

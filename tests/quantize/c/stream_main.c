@@ -1,5 +1,6 @@
 /* Runs a generated model over frames from stdin; every tensor that the trace sees goes to stdout as
- * (operator, tensor, bytes: int32 each, content). With an argument every frame is preceded by the states to start from. */
+ * (operator, tensor, bytes: int32 each, content). With the argument `states` every frame is preceded by the states to start
+ * from, with `reset` every frame starts a stream. */
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,10 +22,14 @@ void earshot_trace(int operator_index, int tensor, const void *data, unsigned by
 
 int main(int count, char **arguments) {
     static element frame[MODEL_FRAME_SIZE], mask[MODEL_MASK_SIZE];
-    (void)arguments;
+    const int states = count > 1 && strcmp(arguments[1], "states") == 0;
+    const int reset = count > 1 && strcmp(arguments[1], "reset") == 0;
     model_reset();
     for (;;) {
-        if (count > 1 && fread(&model_state, sizeof model_state, 1, stdin) != 1) {
+        if (reset) {
+            model_reset();
+        }
+        if (states && fread(&model_state, sizeof model_state, 1, stdin) != 1) {
             break;
         }
         if (fread(frame, sizeof frame, 1, stdin) != 1) {

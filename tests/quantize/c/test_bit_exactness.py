@@ -1,0 +1,127 @@
+"""Generated C against LiteRT's reference kernels, every tensor, byte for byte."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from earshot.quantize.c import generate
+
+from .builder import Builder
+from .harness import MACHINES, NATIVE, differences, inputs, run
+from .harness import Truth as LiteRt
+from .operators import random_model
+
+NETWORKS = ("unet", "lookback", "leaky", "gated")
+
+
+def compare(path: Path, out: Path, kernels, machine, precision: str, frames: int) -> list[str]:
+    generate(path, out)
+    program = kernels.program(out, machine, wide=precision != "int8")
+    found = differences(path, program, machine, frames, states=True)
+    return found + differences(path, program, machine, frames, states=False, seed=1)
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16x8"])
+@pytest.mark.parametrize("network", NETWORKS)
+def test_networks_match_from_random_states_and_in_a_stream(network, precision, integer_model, kernels, tmp_path):
+    assert compare(integer_model(network, precision), tmp_path, kernels, NATIVE, precision, 30) == []
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16x8"])
+def test_networks_match_on_aarch64(precision, integer_model, kernels, tmp_path):
+    for network in NETWORKS:
+        path = integer_model(network, precision)
+        assert compare(path, tmp_path / network, kernels, MACHINES["aarch64"], precision, 10) == []
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+@pytest.mark.parametrize("seed", range(4))
+def test_random_graphs_of_all_operators_match(dtype, seed, kernels, tmp_path):
+    path = random_model(dtype, seed, tmp_path / "model.tflite")
+    assert compare(path, tmp_path / "c", kernels, NATIVE, "int8" if dtype == "int8" else "int16x8", 10) == []
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_a_random_graph_matches_on_aarch64(dtype, kernels, tmp_path):
+    path = random_model(dtype, 11, tmp_path / "model.tflite")
+    precision = "int8" if dtype == "int8" else "int16x8"
+    assert compare(path, tmp_path / "c", kernels, MACHINES["aarch64"], precision, 10) == []
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16x8"])
+def test_one_changed_weight_is_found(precision, integer_model, kernels, tmp_path):
+    path = integer_model("unet", precision)
+    generate(path, tmp_path)
+    weights = tmp_path / "model_weights.c"
+    text = weights.read_text()
+    place = re.search(r"model_weights_5\[\d+\] = \{.*?\n +(-?\d+),", text, re.DOTALL)
+    value = int(place[1])
+    changed = value + 1 if value < 127 else value - 1
+    weights.write_text(text[: place.start(1)] + str(changed) + text[place.end(1) :])
+    program = kernels.program(tmp_path, NATIVE, wide=precision != "int8")
+    found = differences(path, program, NATIVE, 10, states=True)
+    first = found[0].split(": ")[1]
+    assert first.startswith("5 CONV_2D"), found[:3]
+
+
+@pytest.mark.parametrize("precision", ["int8", "int16x8"])
+def test_a_shifted_arena_is_found(precision, integer_model, kernels, tmp_path):
+    """The comparison sees tensors that overwrite each other: two buffers moved onto one address."""
+    path = integer_model("unet", precision)
+    generate(path, tmp_path)
+    source = tmp_path / "model.c"
+    source.write_text(re.sub(r"arena\.bytes \+ \d+", "arena.bytes + 0", source.read_text()))
+    program = kernels.program(tmp_path, NATIVE, wide=precision != "int8")
+    assert differences(path, program, NATIVE, 3, states=True)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_sums_match_exact_arithmetic(dtype, kernels, tmp_path):
+    """SUM stands against integers of any size: LiteRT 2.3's own kernel reads signed numbers as unsigned ones."""
+    b = Builder(dtype, 5)
+    frame = b.inputs["frame"] = b.activation([1, 3, 7, 5], name="frame")
+    sink = b.activation([1, 1, 7, 1], scale=b.scale(frame) * 4)
+    b.add("SUM", [frame, b.indices([1, 3])], [sink], "ReducerOptions", keepDims=True)
+    b.outputs["mask"] = sink
+    path = b.write(tmp_path / "model.tflite")
+    generate(path, tmp_path / "c")
+    program = kernels.program(tmp_path / "c", NATIVE, wide=dtype == "int16")
+    sound = inputs(LiteRt(path), 10, 3)
+    limits, saturated = np.iinfo(dtype), 0
+    seen = run(program, NATIVE, b"".join(frame_.tobytes() for frame_ in sound))
+    for value, one in zip(sound, seen, strict=True):
+        sums = (value.astype(int) - b.zero(frame)).sum((1, 3)).reshape(-1)
+        exact = [math.floor(total / 4 + 0.5) + b.zero(sink) for total in sums]
+        wanted = np.clip(exact, limits.min, limits.max)
+        found = np.frombuffer(one.mask, dtype)
+        # A quarter of an odd sum may be a tie, which goes away from zero.
+        ties = (sums % 4 == 2) & (sums < 0)
+        assert np.array_equal(found[~ties], wanted[~ties])
+        saturated += int(np.isin(wanted, [limits.min, limits.max]).sum())
+    assert saturated, "no sum reached the end of the range"
+
+
+def test_a_reset_starts_the_stream_again(integer_model, kernels, tmp_path):
+    path = integer_model("unet", "int8")
+    generate(path, tmp_path)
+    program = kernels.program(tmp_path, NATIVE, wide=False)
+    sound = inputs(LiteRt(path), 1, 2)[0].tobytes() * 3
+    streamed, restarted = (
+        [one.mask for one in run(program, NATIVE, sound, *arguments)] for arguments in ([], ["reset"])
+    )
+    assert streamed[0] == restarted[0] == restarted[1] == restarted[2]
+    assert streamed[1] != streamed[0], "a stream that remembers nothing shows no reset"
+
+
+def test_two_models_live_in_one_program(integer_model, kernels, tmp_path):
+    """Names keep models apart: the other one's symbols do not meet these."""
+    path = integer_model("lookback", "int8")
+    generate(path, tmp_path)
+    generate(integer_model("gated", "int8"), tmp_path, name="other")
+    program = kernels.program(tmp_path, NATIVE, wide=False)
+    assert differences(path, program, NATIVE, 5, states=True) == []
