@@ -11,7 +11,7 @@ Prints for each model, core and kind of kernel, counted on the emulated core (fr
     arena       bytes, and by how much they exceed the largest set of tensors that live at once
     stack       bytes
 
-Targets: plain C at most 12 instructions per MAC; with fast kernels half of plain C's instructions on M4, a quarter on M55;
+Targets: plain C at most 12 instructions per MAC; fast kernels half of plain C's instructions on M4, a quarter on M55;
 arena at most 10 % above its bound. Counts are the same in every run.
 """
 
