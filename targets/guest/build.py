@@ -43,7 +43,7 @@ USERS = "root:x:0:0:root:/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/no
 GROUPS = "root:x:0:\nnogroup:x:65534:\n"
 # Imports what the agent does, and hands over what Python compiled on the way.
 COMPILE = (
-    'python3 -c "import runpy; runpy.run_path(\\"$1\\")[\\"environment\\"](1, True)" && '
+    'python3 -c "import runpy, $2; runpy.run_path(\\"$1\\")[\\"environment\\"](1, True)" && '
     'cd / && find usr -name "*.pyc" | tar -c -T - | base64 -w 0'
 )
 
@@ -64,30 +64,32 @@ def build_image(recipe: Recipe, progress: Progress) -> Image:
     Raises:
         ToolError: a tool is missing or failed, the packages cannot be had, or the disk is full.
     """
-    root = images_folder()
+    image = find_image(recipe)
+    if image is not None:
+        return image
     missing = missing_tools()
     if missing:
-        raise ToolError(f"building needs {' and '.join(missing)}", install(missing))
+        raise ToolError(f"building the image needs {' and '.join(missing)}", install(missing))
+    root = images_folder()
     try:
         root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root / ".lock"):
+            return find_image(recipe) or _build(recipe, root, progress)
     except OSError as error:
-        raise disk_error(root, error) from error
-    with FileLock(root / ".lock"):
-        image = find_image(recipe)
-        if image is not None:
-            return image
-        for remains in root.glob(".building-*"):  # a builder was killed
-            shutil.rmtree(remains, ignore_errors=True)
-        place = root / recipe.digest
-        try:
-            with tempfile.TemporaryDirectory(dir=root, prefix=".building-") as scratch:
-                folder = Path(scratch) / "image"
-                folder.mkdir(mode=0o700)
-                _make(recipe, folder, Path(scratch), progress)
-                shutil.rmtree(place, ignore_errors=True)  # a damaged one
-                folder.rename(place)
-        except OSError as error:
-            raise disk_error(root, error) from error
+        raise ToolError(disk_error(root, error).message, "free space, or set EARSHOT_CACHE to another disk") from error
+
+
+def _build(recipe: Recipe, root: Path, progress: Progress) -> Image:
+    """Makes the image beside its place, and moves it there when it is whole."""
+    for remains in root.glob(".building-*"):  # a builder was killed
+        shutil.rmtree(remains, ignore_errors=True)
+    place = root / recipe.digest
+    with tempfile.TemporaryDirectory(dir=root, prefix=".building-") as scratch:
+        folder = Path(scratch) / "image"
+        folder.mkdir(mode=0o700)
+        _make(recipe, folder, Path(scratch), progress)
+        shutil.rmtree(place, ignore_errors=True)  # a damaged one
+        folder.rename(place)
     return Image(place)
 
 
@@ -102,7 +104,7 @@ def _make(recipe: Recipe, folder: Path, scratch: Path, progress: Progress) -> No
         packages = _add_packages(archive, recipe, folder / "kernel")
     progress.advance(note="Debian packages")
     image = Image(folder)
-    _compile_modules(image)
+    _compile_modules(recipe, image)
     files = ("kernel", "initrd", "key", "known_hosts")
     manifest = {
         "schema": "earshot.guest/1",
@@ -201,7 +203,7 @@ def _make_keys(folder: Path) -> tuple[bytes, bytes]:
     return guest.export_private_key(), user.export_public_key()
 
 
-def _compile_modules(image: Image) -> None:
+def _compile_modules(recipe: Recipe, image: Image) -> None:
     """Starts the guest and adds what its Python compiles to the image, as a second archive. Raises DeviceError."""
     from earshot.targets.ssh.connection import Deadline, SshConnection
     from earshot.targets.ssh.device import DeviceFolder
@@ -213,7 +215,7 @@ def _compile_modules(image: Image) -> None:
         SshConnection(name, machine.ssh_options()) as connection,
         DeviceFolder(connection, None, BUILD_SECONDS) as folder,
     ):
-        done = connection.run(COMPILE, folder.send(AGENT, AGENT.name), deadline=deadline)
+        done = connection.run(COMPILE, folder.send(AGENT, AGENT.name), ", ".join(recipe.compiled), deadline=deadline)
     if done.ending.code or not done.text:
         raise ToolError(f"{name}: the new image cannot run the agent ({done.ending.words.strip()[-200:]})")
     with (

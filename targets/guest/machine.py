@@ -27,8 +27,8 @@ from earshot.targets.ssh.address import SshOptions
 EMULATOR = "qemu-system-aarch64"
 ENABLE = "sudo apt-get install qemu-system-arm"
 LEASH = Path(__file__).with_name("leash.py")
-COMMAND_LINE = "console=ttyAMA0 rdinit=/init nokaslr norandmaps quiet"
-READY, FAILED, TAKEN = "earshot guest: ready", "earshot guest: ", "Could not set up host forwarding"
+COMMAND_LINE = "console=ttyAMA0 rdinit=/init nokaslr norandmaps panic=-1 quiet"
+READY, TAKEN = "earshot guest: ready", "Could not set up host forwarding"
 KEEPALIVE_SECONDS = 30.0  # a dead emulator closes the connection by itself; this is for one that hangs
 KEPT_LINES = 20
 PORT_ATTEMPTS = 5

@@ -12,7 +12,7 @@ from earshot.core.config import Config
 from earshot.core.files import digest_json
 
 HERE = Path(__file__).parent
-VERSION = 1  # of the code in image.py: raised when it makes another image of the same recipe
+VERSION = 1  # of the code in build.py: raised when it makes another image of the same recipe
 
 
 class Recipe(Config):
@@ -25,8 +25,8 @@ class Recipe(Config):
         platforms: wheel tags that the suite's C library satisfies.
         python: the suite's Python.
         modules: kernel modules loaded when the guest starts, in this order; those built into the kernel are skipped.
+        compiled: Python modules that the agent imports late; those it imports at once are compiled anyhow.
         left_out: files (regular expressions from the start of the path) that no agent needs: the image is a RAM disk.
-        kept: exceptions from `left_out`.
         init, sshd: text of the first process and of the SSH server's configuration.
     """
 
@@ -45,7 +45,8 @@ class Recipe(Config):
     wheels: tuple[str, ...] = ("ai-edge-litert==2.3.0", "numpy==2.4.6")
     platforms: tuple[str, ...] = ("manylinux_2_27_aarch64", "manylinux_2_28_aarch64", "manylinux2014_aarch64")
     python: str = "3.11"
-    modules: tuple[str, ...] = (*("virtio_ring", "virtio", "virtio_mmio", "failover", "net_failover", "virtio_net"),)
+    modules: tuple[str, ...] = ("virtio_ring", "virtio", "virtio_mmio", "failover", "net_failover", "virtio_net")
+    compiled: tuple[str, ...] = ("numpy.fft", "numpy.ma", "numpy.random")
     left_out: tuple[str, ...] = (
         r"boot/|dev/|etc/|var/|usr/(share|include|games|src)/",
         r"(usr/)?lib/(udev|systemd|modules|firmware|modprobe\.d|linux-image[^/]*|aarch64-linux-gnu/gconv)/",
@@ -54,7 +55,6 @@ class Recipe(Config):
         r"python/ai_edge_litert/(aot|tools|tflite)/|python/ai_edge_litert/libLiteRtWebGpu",
         r"python/numpy/.*(/tests/|\.pyi$|\.a$)|python/numpy/(f2py|distutils|_core/include)/|python/bin/",
     )
-    kept: tuple[str, ...] = Field(default=(r"etc/ssl/openssl\.cnf",))
     init: str = Field(default_factory=lambda: (HERE / "init.sh").read_text(encoding="utf-8"))
     sshd: str = Field(default_factory=lambda: (HERE / "sshd_config").read_text(encoding="utf-8"))
 
@@ -65,7 +65,7 @@ class Recipe(Config):
 
     def wants(self, path: str) -> bool:
         """Whether a file goes into the image; `path` is relative to the guest's root, wheels lie under `python/`."""
-        return not _any(self.left_out).match(path) or bool(_any(self.kept).match(path))
+        return not _any(self.left_out).match(path)
 
     def module(self, path: str) -> str | None:
         """Name of the kernel module at `path` when it is one of those loaded."""
