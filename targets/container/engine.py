@@ -132,7 +132,9 @@ class Engine:
             return DeviceError(f"the container engine at {self.url} lets this user not in", hint)
         if "timed out" in why or "Timeout" in why:
             return DeviceError(f"the container engine at {self.url} does not answer", "restart it")
-        return DeviceError(f"no container engine answers at {self.url} ({_line(why)})", START)
+        silent = "FileNotFoundError" in why or "refused" in why
+        reason = "nothing listens there" if silent else _line(why)
+        return DeviceError(f"no container engine answers at {self.url} ({reason})", START)
 
 
 def _build_failure(tag: str, error: str, said: str) -> tuple[str, str]:
