@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from earshot.quantize.c.curves import hard_swish_of, inverse_root, line_nodes
 from earshot.quantize.c.fixed import Factor, limits, quantization, rescale, to_nearest
-from earshot.quantize.c.inverse_root import inverse_root
 from earshot.quantize.c.program import Argument, Call, Lowering, Memory, Step
 from earshot.quantize.graph import Operator, TensorInfo
 
@@ -26,8 +26,21 @@ def _sigmoid(value: np.float32) -> np.float32:
     return _ONE / (_ONE + np.float32(math.exp(-float(value))))
 
 
+def _reciprocal_root(value: np.float32, largest: np.float32) -> np.float32:
+    return _ONE / np.float32(np.sqrt(value)) if value > 0 else largest
+
+
 def _rooted(value: np.float32) -> np.float32:
     return np.float32(math.sqrt(float(value))) if value >= 0 else np.float32("nan")
+
+
+def _gelu(value: np.float32) -> np.float32:
+    return np.float32(0.5) * value * np.float32(math.erfc(float(value * np.float32(-math.sqrt(0.5)))))
+
+
+def _gelu_by_tanh(value: np.float32) -> np.float32:
+    inner = value + np.float32(0.044715) * value * value * value
+    return np.float32(0.5) * value * (_ONE + np.float32(math.tanh(float(np.float32(math.sqrt(2 / math.pi)) * inner))))
 
 
 # Operators on float numbers, by their options.
@@ -106,9 +119,29 @@ def magnitude(context: Lowering) -> Step:
     return _tabled(context, lambda value: rescale(abs(value), factor))
 
 
-def reciprocal_root(context: Lowering) -> Step:
-    """RSQRT of int8."""
+def gelu(context: Lowering) -> Step:
+    """GELU of int8."""
     source, sink = context.input(0), context.output
+    if context.width(source, sink) != "s8":
+        raise context.refuse("it is supported on int8 only")
+    function = _gelu_by_tanh if context.operator.options.get("approximate") else _gelu
+    return _one_to_one(context, source, _lookup(context, source, function_values(source, sink, function)))
+
+
+def hard_swish(context: Lowering) -> Step:
+    """HARD_SWISH of int8."""
+    source, sink = context.input(0), context.output
+    return _tabled(context, hard_swish_of(quantization(source).scale, quantization(sink).scale))
+
+
+def reciprocal_root(context: Lowering) -> Step:
+    """RSQRT."""
+    source, sink = context.input(0), context.output
+    if source.dtype == "int16":
+        nodes = line_nodes(quantization(source).scale, quantization(sink).scale, _reciprocal_root)
+        arguments = (context.table("table", nodes), math.prod(sink.shape), Memory(source.index), Memory(sink.index))
+        context.width(source, sink)
+        return _one_to_one(context, source, Call("earshot_lines_s16", arguments))
     scale = 1.0 / (float(np.sqrt(np.float32(quantization(source).scale))) * quantization(sink).scale)
     return _tabled(context, inverse_root(Factor.of(scale), 127 - quantization(sink).zero_point))
 

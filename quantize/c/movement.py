@@ -58,6 +58,31 @@ def transpose(context: Lowering) -> Step:
     return _copies(context, source, [(source, 0, [steps[axis] for axis in order], 0, strides(sink.shape), sink.shape)])
 
 
+def broadcast(context: Lowering) -> Step:
+    """BROADCAST_TO."""
+    source, sink = context.input(0), context.output
+    context.width(source, sink)
+    _same_scale(context, source)
+    padded = (1,) * (len(sink.shape) - len(source.shape)) + source.shape
+    walk = [0 if size == 1 else step for size, step in zip(padded, strides(padded), strict=True)]
+    return _copies(context, source, [(source, 0, walk, 0, strides(sink.shape), sink.shape)])
+
+
+def repeat(context: Lowering) -> Step:
+    """RESIZE_NEAREST_NEIGHBOR by whole numbers: every row and column again and again."""
+    source, sink = context.input(0), context.output
+    context.width(source, sink)
+    _same_scale(context, source)
+    batches, height, width, channels = source.shape
+    rows, columns = sink.shape[1] // height, sink.shape[2] // width
+    if sink.shape != (batches, rows * height, columns * width, channels) or context.option("alignCorners"):
+        raise context.refuse("only whole multiples of rows and columns, without aligned corners, are supported")
+    steps = strides(source.shape)
+    extents = (batches, height, rows, width, columns, channels)
+    walk = (steps[0], steps[1], 0, steps[2], 0, 1)
+    return _copies(context, source, [(source, 0, walk, 0, strides(extents), extents)])
+
+
 def concatenation(context: Lowering) -> Step:
     """CONCATENATION: every input has the scale of the output, as the reference wants it."""
     sink = context.output

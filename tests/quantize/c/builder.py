@@ -11,6 +11,8 @@ from earshot.models.frontend import Frontend
 from earshot.quantize.graph import pack_flatbuffer, read_graph
 from earshot.quantize.metadata import StreamDescription, write_stream_model
 
+# Versions that LiteRT knows of operators it has no first version of.
+OLDEST = {schema.BuiltinOperator.BROADCAST_TO: 2}
 TYPES = {"int8": 9, "int16": 7, "int32": 2, "int64": 4, "float32": 0}
 
 
@@ -104,7 +106,8 @@ class Builder:
         model.operatorCodes = []
         for code in self.codes:
             entry = schema.OperatorCodeT()
-            entry.builtinCode, entry.deprecatedBuiltinCode, entry.version = code, min(code, 127), 1
+            entry.builtinCode, entry.deprecatedBuiltinCode = code, min(code, 127)
+            entry.version = OLDEST.get(code, 1)
             model.operatorCodes.append(entry)
         graph.tensors, graph.operators = self.tensors, self.operators
         graph.inputs, graph.outputs = list(self.inputs.values()), list(self.outputs.values())

@@ -238,6 +238,31 @@ def island(b: Builder) -> int:
     return sink
 
 
+def broadcast(b: Builder) -> int:
+    source = pick(b)
+    shape = b.shape(source)
+    b_shape = [int(b.draw.integers(2, 4)) if size == 1 else size for size in shape]
+    return b.add("BROADCAST_TO", [source, b.indices(b_shape)], [b.like(source, b_shape)], "BroadcastToOptions")
+
+
+def repeat(b: Builder) -> int:
+    source = image(b)
+    batches, height, width, channels = b.shape(source)
+    rows, columns = (int(count) for count in b.draw.integers(1, 4, 2))
+    sink = b.like(source, [batches, height * rows, width * columns, channels])
+    return b.add(
+        "RESIZE_NEAREST_NEIGHBOR", [source, b.indices([height * rows, width * columns])], [sink],
+        "ResizeNearestNeighborOptions", alignCorners=False, halfPixelCenters=bool(b.draw.random() < 0.5),
+    )  # fmt: skip
+
+
+def reciprocal_root(b: Builder) -> int:
+    """RSQRT of int16, of what is never below zero: a RELU."""
+    source = pick(b)
+    positive = b.add("RELU", [source], [b.activation(b.shape(source))])
+    return b.add("RSQRT", [positive], [b.activation(b.shape(source), scale=2.0**-12)])
+
+
 def concatenation(b: Builder) -> int:
     source = pick(b)
     axis = int(b.draw.integers(0, len(b.shape(source))))
@@ -378,6 +403,8 @@ BOTH = {
     "LEAKY_RELU": unary("LEAKY_RELU", "LeakyReluOptions", alpha=0.3),
     "QUANTIZE": unary("QUANTIZE", "QuantizeOptions"),
     "float": island,
+    "BROADCAST_TO": broadcast,
+    "RESIZE_NEAREST_NEIGHBOR": repeat,
     "CONCATENATION": concatenation,
     "SLICE": slice_,
     "STRIDED_SLICE": strided_slice,
@@ -392,10 +419,16 @@ BOTH = {
 }
 ONLY_INT8 = {
     "PRELU": prelu,
+    "GELU": unary("GELU", "GeluOptions", approximate=False),
+    "GELU by tanh": unary("GELU", "GeluOptions", approximate=True),
+    "HARD_SWISH": unary("HARD_SWISH", "HardSwishOptions"),
     "RSQRT": root,
     "ABS": unary("ABS", "AbsOptions"),
     "SQUARED_DIFFERENCE": arithmetic("SQUARED_DIFFERENCE", "SquaredDifferenceOptions"),
 }
+
+
+ONLY_INT16 = {"RSQRT": reciprocal_root}
 
 
 def random_model(dtype: str, seed: int, path, rounds: int = 1):
@@ -408,7 +441,7 @@ def random_model(dtype: str, seed: int, path, rounds: int = 1):
         states[f"state_s{number}"] = b.activation(shape, name=f"state_s{number}")
     b.inputs |= states
     b.made = list(b.inputs.values())
-    known = BOTH | (ONLY_INT8 if dtype == "int8" else {})
+    known = BOTH | (ONLY_INT8 if dtype == "int8" else ONLY_INT16)
     # A seed of one thing, so that every shape asked for is there.
     for name in [name for _ in range(rounds) for name in b.draw.permutation(list(known))]:
         known[name](b)
