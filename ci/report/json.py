@@ -12,7 +12,7 @@ SCHEMA = "earshot.result/1"
 
 
 def render(run: Run, verdicts: Sequence[Verdict]) -> str:
-    """Outcome, rows with their measurements, and verdicts. ASCII, so that any terminal and log keeps it whole."""
+    """Outcome, rows with their measurements, targets that failed, verdicts. ASCII: any terminal and log keeps it whole."""
     result = {
         "schema": SCHEMA,
         "run": run.name,
@@ -23,6 +23,8 @@ def render(run: Run, verdicts: Sequence[Verdict]) -> str:
             {"row": row.row, "stage": row.stage, "measurements": [m.to_dict() for m in row.measurements]}
             for row in run.rows
         ],
+        "failures": [failure.model_dump(mode="json") for failure in run.failures],
+        "left_out": [one.model_dump(mode="json") for one in run.left_out],
         "verdicts": [verdict.to_dict() for verdict in verdicts],
     }
     return json.dumps(result, indent=2, allow_nan=False) + "\n"

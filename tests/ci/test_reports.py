@@ -157,7 +157,10 @@ def test_a_failed_target_and_a_model_left_out_are_shown_with_the_reason():
     said = {verdict.budget: verdict.reason for verdict in verdicts}
     assert said["phone was profiled"] == "no device is attached"
     assert "target phone failed: no device is attached" in said["rtf ≤ 1 (phone)"]
-    assert json.loads(json_report.render(run, verdicts))["passed"] is False
+    result = json.loads(json_report.render(run, verdicts))
+    result_validator().validate(result)
+    assert (result["passed"], result["failures"][0]["fix"]) == (False, "adb devices")
+    assert result["left_out"] == [{"target": "m4", "row": "convert:float32", "reason": "m4 runs int8"}]
     assert not [one for one in gate(make_run(), BudgetSet()) if "was profiled" in one.budget]
 
 
