@@ -12,7 +12,7 @@ SCHEMA = "earshot.result/1"
 
 
 def render(run: Run, verdicts: Sequence[Verdict]) -> str:
-    """Outcome, rows with their measurements, targets that failed, verdicts. ASCII: any terminal and log keeps it whole."""
+    """Outcome, rows and their measurements, failed targets, verdicts. ASCII: any terminal and log keeps it whole."""
     result = {
         "schema": SCHEMA,
         "run": run.name,
