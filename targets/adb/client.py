@@ -11,6 +11,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,7 +196,10 @@ class PhoneFolder:
             text=True,
         )
         assert self._guard.stdout is not None
+        alarm = threading.Timer(QUICK, self._guard.kill)
+        alarm.start()
         self.path = self._guard.stdout.readline().strip()
+        alarm.cancel()
         if not self.path.startswith(f"{self._parent}/earshot-"):
             self._stop()
             if not self.path or "error:" in self.path:
