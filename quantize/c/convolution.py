@@ -255,7 +255,7 @@ def _output(
     if real:
         scales = channel_scales(source, weight, sink, count)
         scale = context.table(f"scale{suffix}", np.asarray(scales, np.float64))
-        if (reach >= 1 << 32).any() or (reach * scales >= _INT32).any():
+        if (reach >= 1 << 53).any() or (reach * scales >= _INT32).any():
             raise context.refuse("a sum of this layer exceeds what the kernel rescales")
     elif wide:
         found = [factor.wide for factor in found]

@@ -52,6 +52,8 @@ void model_synthesise(const model_value_t mask[MODEL_BINS], float hop[MODEL_HOP]
 
 /* One hop through analysis, network and synthesis. `hop` and `enhanced` may be the same array. */
 void model_enhance(const float hop[MODEL_HOP], float enhanced[MODEL_HOP]);
+/* What it passed to the network last, and what came back. */
+extern model_value_t model_frame[MODEL_BINS], model_mask[MODEL_BINS];
 
 #endif
 """

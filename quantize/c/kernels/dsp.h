@@ -6,6 +6,10 @@
 #ifndef EAR_DSP_H
 #define EAR_DSP_H
 
+#ifndef __OPTIMIZE__
+#error "the loops of dsp.h need all registers: compile with -O1 or more, or without EARSHOT_DSP"
+#endif
+
 #include <arm_acle.h>
 #include <string.h>
 

@@ -26,7 +26,7 @@ static inline int32_t ear_rescale_wide(int64_t acc, int32_t multiplier, int32_t 
 }
 
 /* acc * scale in double precision, rounded to nearest, ties away from zero: the rule of fully connected layers. In
- * integers wherever they decide it; scale = multiplier * 2^(shift - 31) but for rounding, |acc| < 2^32. */
+ * integers wherever they decide it; scale = multiplier * 2^(shift - 31) but for rounding, |acc| < 2^53. */
 int32_t ear_rescale_real(int64_t acc, int32_t multiplier, int32_t shift, double scale);
 
 static inline int32_t ear_clamp(int32_t value, int32_t low, int32_t high) {

@@ -24,6 +24,8 @@ static float pending[MODEL_HOP];          /* the second half of the last enhance
 static complex_t spectrum[MODEL_BINS];    /* kept from analysis to synthesis */
 static complex_t work[HALF];
 
+model_value_t model_frame[MODEL_BINS], model_mask[MODEL_BINS];
+
 static inline complex_t add(complex_t a, complex_t b) { return (complex_t){a.re + b.re, a.im + b.im}; }
 static inline complex_t subtract(complex_t a, complex_t b) { return (complex_t){a.re - b.re, a.im - b.im}; }
 static inline complex_t multiply(complex_t a, complex_t b) {
@@ -212,8 +214,7 @@ void model_synthesise(const model_value_t mask[MODEL_BINS], float hop[MODEL_HOP]
 }
 
 void model_enhance(const float hop[MODEL_HOP], float enhanced[MODEL_HOP]) {
-    static model_value_t frame[MODEL_BINS], mask[MODEL_BINS];
-    model_analyse(hop, frame);
-    model_step(frame, mask);
-    model_synthesise(mask, enhanced);
+    model_analyse(hop, model_frame);
+    model_step(model_frame, model_mask);
+    model_synthesise(model_mask, enhanced);
 }

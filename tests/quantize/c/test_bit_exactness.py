@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 
@@ -96,14 +95,39 @@ def test_sums_match_exact_arithmetic(dtype, kernels, tmp_path):
     seen = run(program, NATIVE, b"".join(frame_.tobytes() for frame_ in sound))
     for value, one in zip(sound, seen, strict=True):
         sums = (value.astype(int) - b.zero(frame)).sum((1, 3)).reshape(-1)
-        exact = [math.floor(total / 4 + 0.5) + b.zero(sink) for total in sums]
-        wanted = np.clip(exact, limits.min, limits.max)
-        found = np.frombuffer(one.mask, dtype)
-        # A quarter of an odd sum may be a tie, which goes away from zero.
-        ties = (sums % 4 == 2) & (sums < 0)
-        assert np.array_equal(found[~ties], wanted[~ties])
+        # A quarter is rounded twice: half a sum upwards at a tie, then half of that away from zero.
+        halves = [(int(total) + 1) // 2 for total in sums]
+        quarters = [(abs(half) + 1) // 2 * (1 if half >= 0 else -1) for half in halves]
+        wanted = np.clip(np.asarray(quarters) + b.zero(sink), limits.min, limits.max)
+        assert np.array_equal(np.frombuffer(one.mask, dtype), wanted)
         saturated += int(np.isin(wanted, [limits.min, limits.max]).sum())
     assert saturated, "no sum reached the end of the range"
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_long_sums_match(dtype, kernels, tmp_path):
+    """A layer over 3000 inputs at the rails: int16 sums leave 32 bits."""
+    b = Builder(dtype, 6)
+    frame = b.inputs["frame"] = b.activation([1, 3000], name="frame")
+    weight = b.tensor(
+        [6, 3000], "int8", scale=np.full(6, 1e-4), data=b.draw.integers(90, 128, (6, 3000)).astype(np.int8)
+    )
+    b.outputs["mask"] = b.add(
+        "FULLY_CONNECTED", [frame, weight, -1], [b.activation([1, 6])], "FullyConnectedOptions", keepNumDims=True
+    )
+    path = b.write(tmp_path / "model.tflite")
+    assert compare(path, tmp_path / "c", kernels, NATIVE, "int8" if dtype == "int8" else "int16x8", 10) == []
+    sums = [weight_sum(LiteRt(path), sound) for sound in inputs(LiteRt(path), 10, 0)]
+    assert max(sums) > (1 << 32 if dtype == "int16" else 1 << 24)
+
+
+def weight_sum(truth: LiteRt, sound: np.ndarray) -> int:
+    """The largest sum of a frame over the first layer's weights."""
+    operator = truth.graph.operators[0]
+    source, weight = (truth.graph.tensors[index] for index in operator.inputs[:2])
+    return int(
+        np.abs(weight.data.astype(np.int64) @ (sound[0].astype(np.int64) - source.quantization.zero_point)).max()
+    )
 
 
 def test_a_reset_starts_the_stream_again(integer_model, kernels, tmp_path):

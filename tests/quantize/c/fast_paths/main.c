@@ -2,7 +2,8 @@
  *
  * A call is 32 words and then its arrays. Words: 0 operation (0 ends), 1 bytes of the output, 2 bytes by which every
  * address is skewed, 3 the array that ends where RAM ends, so that reading past it faults (-1 none), 4 the array the output
- * goes over (-1 a place of its own), 5 .. 10 bytes of the arrays, from 11 the operation's arguments.
+ * goes over (-1 a place of its own), 5 .. 10 bytes of the arrays, from 11 the operation's arguments, 31 whether the machine's
+ * own gets an array 1 with one bit changed.
  * The results of a call are what lies in and around the output after plain C, then after the machine's own. */
 #include <string.h>
 
@@ -73,6 +74,9 @@ int main(void) {
                 /* Only numbers of one or two bytes may lie askew. */
                 place[i] = i == call[3] ? (uint8_t *)RAM_END - size : used[i] + GUARD + (i < 2 ? call[2] : 0);
                 memcpy(place[i], kept[i], size);
+                if (i == 1 && fast && call[31]) {
+                    ((uint8_t *)place[i])[size - 1] ^= 1;
+                }
             }
             uint8_t *own = output + GUARD + call[2];
             memset(output, 0xa5, sizeof output);

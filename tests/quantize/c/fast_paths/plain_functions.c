@@ -1,0 +1,2 @@
+#define PREFIX plain_
+#include "bodies.h"
