@@ -11,10 +11,10 @@ import numpy as np
 
 from earshot.core.errors import DeviceError
 from earshot.targets.mcu.emulator import emulate
-from earshot.targets.mcu.reference import ReferenceStream
+from earshot.targets.mcu.reference import ReferenceStream, split_frames
 from earshot.targets.mcu.target import CortexMTarget, linked
 
-FLAGS = ("-DEARSHOT_DUMP", "-DEARSHOT_TRACE", "-Wl,--wrap=model_step")
+FLAGS = ("-DEARSHOT_DUMP", "-DEARSHOT_TRACE")
 
 
 @dataclass(frozen=True)
@@ -52,15 +52,13 @@ def dump(target: CortexMTarget, path: Path, sound: np.ndarray, timeout_seconds: 
     outcome = emulate(
         program, target.board, {"sound.f32": sound.astype("<f4").tobytes()}, (), timeout_seconds, target.name
     )
-    frames: list[DumpedFrame] = []
-    for operator, tensor, content in _records(outcome.files.get("dump", b"")):
-        if operator < 0:
-            frames.append(DumpedFrame(content, {}))
-        else:
-            frames[-1].tensors[tensor] = content
-    if not frames:
+    frames = [frame.tobytes() for frame, _ in split_frames(path, outcome.files["frames"])]
+    records = list(_records(outcome.files.get("dump", b"")))
+    if not frames or len(records) % len(frames):
         raise DeviceError(f"{target.name}: {path}: the program dumped nothing", "give it at least one hop of sound")
-    return frames
+    length = len(records) // len(frames)
+    parts = [records[start : start + length] for start in range(0, len(records), length)]
+    return [DumpedFrame(frame, dict(part)) for frame, part in zip(frames, parts, strict=True)]
 
 
 def first_difference(path: Path, frames: list[DumpedFrame]) -> Difference | None:
@@ -79,11 +77,12 @@ def first_difference(path: Path, frames: list[DumpedFrame]) -> Difference | None
     return None
 
 
-def _records(content: bytes) -> Iterator[tuple[int, int, bytes]]:
+def _records(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Tensor's index and content, of all records."""
     head = struct.Struct("<3i")
     position = 0
     while position < len(content):
-        operator, tensor, size = head.unpack_from(content, position)
+        _, tensor, size = head.unpack_from(content, position)
         position += head.size
-        yield operator, tensor, content[position : position + size]
+        yield tensor, content[position : position + size]
         position += size

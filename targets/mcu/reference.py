@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from earshot.core.errors import ModelError
-from earshot.quantize.graph import Graph, read_graph
+from earshot.quantize.graph import Graph, Quantization, TensorInfo, read_graph
 from earshot.quantize.metadata import StreamDescription, description_of
+
+TOLERANCE = 1e-3  # of full scale
 
 
 class ReferenceStream:
@@ -71,21 +74,102 @@ class ReferenceStream:
         return np.full(tensor.shape, zero, tensor.dtype)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """How a program's run differs from this machine's.
+
+    Attributes:
+        frame_steps: the largest difference of the network's inputs, in steps of their integers. Single precision rounds
+            its own way, so one step here and there is right.
+        masks: how many of the network's outputs are not what the reference kernels make of the program's own inputs.
+        sound: the largest difference of enhanced samples, of full scale, for the program's own masks; infinite for
+            other lengths or what is no number.
+    """
+
+    frame_steps: int
+    masks: int
+    sound: float
+
+    def complaint(self) -> str:
+        """What is wrong; empty where nothing is."""
+        if self.frame_steps > 1:
+            return f"the frontend's frames differ from the host's by {self.frame_steps} steps"
+        if self.masks:
+            return f"{self.masks:,} values of the masks are not those of the reference kernels"
+        if self.sound > TOLERANCE:
+            return f"its sound differs from the host's by {self.sound:.2g} of full scale"
+        return ""
+
+
+def split_frames(path: Path, content: bytes) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The network's input and output integers `[bins]` of every hop, from the file that bare/main.c writes."""
+    graph = read_graph(path)
+    dtype = np.dtype(graph.tensors[graph.inputs[description_of(graph).input]].dtype)
+    bins = description_of(graph).frontend.bins
+    values = np.frombuffer(content, dtype.newbyteorder("<"))
+    whole = values[: values.size // (2 * bins) * 2 * bins].reshape(-1, 2, bins)
+    return [(pair[0], pair[1]) for pair in whole]
+
+
+def compare(path: Path, sound: np.ndarray, frames: bytes, enhanced: bytes) -> Comparison:
+    """A program's run against this machine: frontend against frontend, network against the reference kernels.
+
+    Each part is given what the program gave it, so that one step of rounding in a frame does not spread.
+
+    Args:
+        path: the model.
+        sound: what it was given, float32 `[hops * hop]`.
+        frames, enhanced: the files of bare/main.c.
+    """
+    host = HostStream(path)
+    steps, masks, expected = 0, 0, []
+    for hop, (frame, mask) in zip(sound.reshape(-1, host.hop), split_frames(path, frames), strict=False):
+        steps = max(steps, int(np.abs(host.analyse(hop).astype(np.int64) - frame).max()))
+        masks += int((host.network.step(frame) != mask).sum())
+        expected.append(host.synthesise(mask))
+    given = np.frombuffer(enhanced, "<f4")
+    if given.size != sound.size or len(expected) * host.hop != sound.size or not np.isfinite(given).all():
+        return Comparison(steps, masks, float("inf"))
+    return Comparison(steps, masks, float(np.abs(given - np.concatenate(expected)).max()))
+
+
 def enhance_on_host(path: Path, sound: np.ndarray) -> np.ndarray:
     """Enhanced sound float32 `[hops * hop]` of sound of that shape, `delay_samples` late. Raises ModelError."""
-    from earshot.targets.agent import Stft
+    host = HostStream(path)
+    hops = sound.reshape(-1, host.hop)
+    return np.concatenate([host.synthesise(host.network.step(host.analyse(hop))) for hop in hops])
 
-    stream = ReferenceStream(path)
-    stft = Stft(stream.description.frontend.model_dump())
-    frame = stream.graph.tensors[stream.graph.inputs[stream.description.input]]
-    mask = stream.graph.tensors[stream.graph.outputs[stream.description.output]]
-    if frame.quantization is None or mask.quantization is None:
-        raise ModelError(f"{path}: it computes in floating point", "give the int8 or int16x8 file of the same model")
-    limits, enhanced = np.iinfo(frame.dtype), []
-    for hop in sound.reshape(-1, stft.hop):
-        spectrum = stft.analyse(hop)
-        steps = np.rint(stft.features(spectrum)[0] / np.float32(frame.quantization.scale))
-        integers = np.clip(steps + frame.quantization.zero_point, limits.min, limits.max)
-        gains = stream.step(integers.astype(frame.dtype)).astype(np.float32) - mask.quantization.zero_point
-        enhanced.append(stft.synthesise(spectrum * (gains * np.float32(mask.quantization.scale))))
-    return np.concatenate(enhanced)
+
+class HostStream:
+    """The frontend as the device agent computes it, around the reference kernels. Raises ModelError."""
+
+    def __init__(self, path: Path) -> None:
+        from earshot.targets.agent import Stft
+
+        self.network = ReferenceStream(path)
+        graph, description = self.network.graph, self.network.description
+        self._stft = Stft(description.frontend.model_dump())
+        self.hop: int = self._stft.hop
+        self._frame = graph.tensors[graph.inputs[description.input]]
+        self._mask = graph.tensors[graph.outputs[description.output]]
+
+    def analyse(self, hop: np.ndarray) -> np.ndarray:
+        """The next frame's integers `[bins]`."""
+        self._spectrum = self._stft.analyse(hop)
+        real = self._stft.features(self._spectrum)[0]
+        quantization, limits = _integers(self._frame), np.iinfo(self._frame.dtype)
+        steps = np.rint(real / np.float32(quantization.scale)) + quantization.zero_point
+        return np.clip(steps, limits.min, limits.max).astype(self._frame.dtype)
+
+    def synthesise(self, mask: np.ndarray) -> np.ndarray:
+        """The next samples float32 `[hop]`, of the frame analysed last."""
+        quantization = _integers(self._mask)
+        gains = (mask.astype(np.float32) - quantization.zero_point) * np.float32(quantization.scale)
+        return np.asarray(self._stft.synthesise(self._spectrum * gains))
+
+
+def _integers(tensor: TensorInfo) -> Quantization:
+    if tensor.quantization is None:
+        hint = "give the int8 or int16x8 file of the same model"
+        raise ModelError(f"tensor '{tensor.name}' is {tensor.dtype}: it computes in floating point", hint)
+    return tensor.quantization

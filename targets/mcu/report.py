@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -135,11 +135,3 @@ def profile_result(
         "arena_lower_bound": generated.arena_lower_bound,
     }
     return ProfileResult(variant, tuple(measurements), None, dict(environment), raw, operators)
-
-
-def sound_difference(given: Sequence[float] | np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference between two sounds, of full scale; infinite for other lengths or what is no number."""
-    given = np.asarray(given, np.float32)
-    if given.shape != expected.shape or not np.isfinite(given).all():
-        return float("inf")
-    return float(np.abs(given - expected).max(initial=0.0))

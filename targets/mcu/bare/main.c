@@ -2,6 +2,7 @@
  *
  *     sound.f32       float32 samples, whole hops
  *     enhanced.f32    as many, MODEL_DELAY samples late
+ *     frames          the network's input and output of each hop, integers
  *     stack           bytes of stack that one hop took at most (uint32)
  *
  * In a product the loop below is the audio interrupt or task: model_enhance() on a hop of the microphone's buffer.
@@ -41,9 +42,10 @@ int main(void) {
     static float hop[MODEL_HOP];
     const int sound = semihosting_open("sound.f32", FILE_READ);
     const int enhanced = semihosting_open("enhanced.f32", FILE_WRITE);
+    const int frames = semihosting_open("frames", FILE_WRITE);
     const int stack = semihosting_open("stack", FILE_WRITE);
     uint32_t deepest = 0;
-    if (sound == -1 || enhanced == -1 || stack == -1) {
+    if (sound == -1 || enhanced == -1 || frames == -1 || stack == -1) {
         return 1;
     }
     model_reset();
@@ -54,7 +56,8 @@ int main(void) {
         hop_done();
         const uint32_t used = stack_used(top);
         deepest = used > deepest ? used : deepest;
-        if (!semihosting_write(enhanced, hop, sizeof hop)) {
+        if (!semihosting_write(enhanced, hop, sizeof hop) || !semihosting_write(frames, model_frame, sizeof model_frame) ||
+            !semihosting_write(frames, model_mask, sizeof model_mask)) {
             return 1;
         }
     }

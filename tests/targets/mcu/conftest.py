@@ -33,9 +33,11 @@ typedef int8_t model_value_t;
 void model_reset(void);
 void model_frontend_reset(void);
 void model_enhance(const float *hop, float *enhanced);
+extern model_value_t model_frame[MODEL_BINS], model_mask[MODEL_BINS];
 """
 # model_enhance in assembler, so that what lies between the marks is known to the instruction.
 FRAME = """
+model_value_t model_frame[MODEL_BINS], model_mask[MODEL_BINS];
 void model_reset(void) {}
 void model_frontend_reset(void) {}
 __attribute__((naked)) void model_analyse(void) { __asm__ volatile("bx lr"); }
@@ -47,6 +49,7 @@ __attribute__((naked)) void model_enhance(const float *hop, float *enhanced) {
 """
 # The same in C, where the compiler's call graph knows the stack.
 PLAIN_FRAME = """
+model_value_t model_frame[MODEL_BINS], model_mask[MODEL_BINS];
 void model_reset(void) {}
 void model_frontend_reset(void) {}
 __attribute__((noipa)) void model_analyse(void) {}

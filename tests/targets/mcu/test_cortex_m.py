@@ -23,7 +23,7 @@ from earshot.targets.base import ProfileConfig, load_profile
 from earshot.targets.mcu import target as target_module
 from earshot.targets.mcu.dump import dump, first_difference
 from earshot.targets.mcu.emulator import emulate
-from earshot.targets.mcu.reference import enhance_on_host
+from earshot.targets.mcu.reference import Comparison, compare, enhance_on_host
 from earshot.targets.mcu.report import count_frames, marks
 from earshot.targets.mcu.target import OPERATOR_MARKS, CortexMTarget, linked
 from earshot.targets.registry import device_budgets
@@ -157,9 +157,33 @@ def test_marks_of_operators_cost_nothing(students):
     assert counts[0].min() > 100_000
 
 
-def test_another_sound_than_the_host_s_is_refused(students, monkeypatch):
-    monkeypatch.setattr(target_module, "enhance_on_host", lambda path, sound: enhance_on_host(path, sound) * 1.5)
-    with pytest.raises(DeviceError, match=r"its sound differs from the host's by 0\.\d+ of full scale"):
+def test_a_run_that_is_not_the_host_s_is_refused(students, speech):
+    """Frontend, network and sound each have a control: what is changed is what is complained of."""
+    target = open_core("cortex-m4")
+    _, program = linked(students["int8"], target.board, (*target.kernel_flags, *OPERATOR_MARKS))
+    sound = speech[: 20 * 256]
+    files = emulate(program, target.board, {"sound.f32": sound.tobytes()}, (), 60, "test").files
+    frames, enhanced = files["frames"], files["enhanced.f32"]
+    right = compare(students["int8"], sound, frames, enhanced)
+    assert right.complaint() == ""
+    assert (right.frame_steps <= 1, right.masks, right.sound < 1e-6) == (True, 0, True)
+
+    values = np.frombuffer(frames, np.int8).reshape(20, 2, 257).copy()
+    values[7, 1, 100] ^= 1
+    assert compare(students["int8"], sound, values.tobytes(), enhanced).masks == 1
+    assert "1 values of the masks" in compare(students["int8"], sound, values.tobytes(), enhanced).complaint()
+    other = compare(students["int8"], sound * np.float32(1.5), frames, enhanced)
+    assert other.frame_steps > 1 and "frontend" in other.complaint()
+    louder = (np.frombuffer(enhanced, "<f4") * np.float32(1.5)).tobytes()
+    assert "of full scale" in compare(students["int8"], sound, frames, louder).complaint()
+    for cut in (enhanced[:-4], b"", np.full(20 * 256, np.nan, "<f4").tobytes()):
+        assert compare(students["int8"], sound, frames, cut).sound == float("inf")
+
+
+def test_what_comparison_finds_ends_the_profile(students, monkeypatch):
+    found = Comparison(0, 3, 0.0)
+    monkeypatch.setattr(target_module, "compare", lambda *_: found)
+    with pytest.raises(DeviceError, match=r"cortex-m4: .*int8\.tflite: 3 values of the masks"):
         open_core("cortex-m4").profile({"int8": students["int8"]}, FRAMES, Silent())
 
 
