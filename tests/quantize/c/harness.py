@@ -169,6 +169,11 @@ def random_states(truth: Truth, seed: int) -> list[np.ndarray]:
     return [draw.integers(np.iinfo(t.dtype).min, np.iinfo(t.dtype).max + 1, t.shape).astype(t.dtype) for t in tensors]
 
 
+def _struct(states: list[np.ndarray]) -> bytes:
+    """The C struct of all states; one of no states has a byte all the same."""
+    return b"".join(value.tobytes() for value in states) or bytes(1)
+
+
 def differences(path: Path, program: Path, machine: Machine, frames: int, *, states: bool, seed: int = 0) -> list[str]:
     """Every tensor that is not byte for byte what LiteRT has: 'frame 3: 17 CONV_2D -> name: 5 of 96'.
 
@@ -179,8 +184,7 @@ def differences(path: Path, program: Path, machine: Machine, frames: int, *, sta
     sound = inputs(truth, frames, seed)
     starts = [random_states(truth, seed + number) for number in range(frames)]
     given = b"".join(
-        (b"".join(value.tobytes() for value in starts[number]) if states else b"") + frame.tobytes()
-        for number, frame in enumerate(sound)
+        (_struct(starts[number]) if states else b"") + frame.tobytes() for number, frame in enumerate(sound)
     )
     producers = {index: operator for operator in truth.graph.operators for index in operator.outputs}
     found, carried, seen_frames = [], truth.zero_states(), 0
@@ -194,7 +198,7 @@ def differences(path: Path, program: Path, machine: Machine, frames: int, *, sta
                 a, b = np.frombuffer(data, tensor.dtype), np.frombuffer(wanted, tensor.dtype)
                 place = f"{producers[index].index} {producers[index].name} -> {tensor.name}"
                 found.append(f"frame {number}: {place}: {int((a != b).sum())} of {b.size}")
-        if seen.states != b"".join(value.tobytes() for value in carried):
+        if seen.states != _struct(carried):
             found.append(f"frame {number}: states")
         if seen.mask != truth.tensor(truth.graph.outputs["mask"]):
             found.append(f"frame {number}: mask")
