@@ -29,30 +29,32 @@ pytestmark = [
 ]
 
 
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+
 @contextmanager
 def served(folder):
-    """The address of a package index that is a folder of this machine."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=folder)
-    handler.log_message = lambda *_: None
+    """The address of a folder of this machine; an index's links lead out of it, to its neighbours."""
+    folder = Path(folder)
+    handler = functools.partial(Quiet, directory=folder.parent)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield f"http://127.0.0.1:{server.server_port}/{folder.name}/"
         server.shutdown()
 
 
-def indexes(stack):
-    """The extra indexes pip is set to here, as a container in this machine's network reaches them."""
-    listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "get", "global.extra-index-url"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return [
-        stack.enter_context(served(url.removeprefix("file://"))) if url.startswith("file://") else url
-        for url in [*listed.stdout.split(), *os.environ.get("PIP_EXTRA_INDEX_URL", "").split()]
-    ]
+def pip_addresses(setting, stack):
+    """What pip is set to here, as a container in this machine's network reaches it."""
+    command = [sys.executable, "-m", "pip", "config", "get", f"global.{setting}"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    given = os.environ.get("PIP_" + setting.upper().replace("-", "_"), "")
+    addresses = dict.fromkeys(address.removeprefix("file://") for address in f"{listed} {given}".split())
+    return [stack.enter_context(served(path)) if Path(path).is_dir() else path for path in addresses]
 
 
-def make_base(engine, folder):
+def make_base(engine, folder, find_links):
     """Debian with Python and pip, as the image of that name has them, and this machine's certificates."""
     rootfs = folder / "rootfs"
     packages = "python3,python3-dev,python3-pip,python3-setuptools,ca-certificates"
@@ -65,7 +67,8 @@ def make_base(engine, folder):
         link.symlink_to(f"/usr/bin/{name}3")
     (rootfs / "usr/lib/python3.11/EXTERNALLY-MANAGED").unlink()  # that image's Python is its own
     shutil.copy(f"/{CERTIFICATES}", rootfs / CERTIFICATES)
-    (rootfs / "etc/pip.conf").write_text(f"[global]\ncert = /{CERTIFICATES}\ntimeout = 180\n")
+    links = f"find-links = {' '.join(find_links)}\n" if find_links else ""
+    (rootfs / "etc/pip.conf").write_text(f"[global]\ncert = /{CERTIFICATES}\ntimeout = 180\n{links}")
     archive = folder / "rootfs.tar"
     subprocess.run(["tar", "--create", "--file", archive, "--directory", rootfs, "."], check=True)
     shutil.rmtree(rootfs)
@@ -85,9 +88,9 @@ def checkout(folder):
 
 def test_the_pipelines_image_builds_and_runs(engine_url, tmp_path):
     engine = Engine(engine_url, seconds=120)
-    make_base(engine, tmp_path)
     with ExitStack() as stack:
-        arguments = {"PIP_EXTRA_INDEX_URL": " ".join(indexes(stack))}
+        make_base(engine, tmp_path, pip_addresses("find-links", stack))
+        arguments = {"PIP_EXTRA_INDEX_URL": " ".join(pip_addresses("extra-index-url", stack))}
         words = []
         for event in engine.api.build(
             path=str(checkout(tmp_path / "checkout")),
