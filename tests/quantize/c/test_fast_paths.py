@@ -237,6 +237,8 @@ def test_a_changed_weight_would_be_found(machine):
     assert [plain == fast for plain, fast in left] == [True, False, True, False]
 
 
+# The M4's board answers behind its RAM; its kernels are those of the M33.
+@pytest.mark.parametrize("machine", ["cortex-m33", "cortex-m55"], indirect=True)
 def test_reading_past_an_array_would_fault(machine):
     call = replace(Draw(2).matmul(np.int8, 64, 4, 1), edge=0, skew=0)
     short = (call.arrays[0][:60], *call.arrays[1:])
