@@ -18,6 +18,7 @@ recursion, no operating system; `memcpy` and `memset` are all it takes from the 
 | `{name}.c` | the network: every operator is one call, with its output's name and shape |
 | `{name}_state.h` | what lives from frame to frame |
 | `{name}_weights.h`, `.c` | constant tables |
+| `{name}_frontend.h`, `.c`, `_tables.h` | sound in, enhanced sound out: the signal processing around the network |
 | `kernels/` | the operators; `primitives.h` is what is worth writing by hand for a machine |
 
 ## Memory
@@ -30,19 +31,26 @@ recursion, no operating system; `memcpy` and `memset` are all it takes from the 
 
 ## Build
 ```
-arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -std=c99 -O3 -ffunction-sections -fdata-sections -I. \\
-    -c {name}.c {name}_weights.c kernels/*.c
+arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16 -std=c99 -O3 -ffp-contract=fast \\
+    -ffunction-sections -fdata-sections -I. -c *.c kernels/*.c
 ```
 `-DEARSHOT_DSP` takes the dual multiply-accumulate of Cortex-M4, M7 and M33, `-DEARSHOT_MVE` the vectors of Cortex-M55
 and M85; the outputs are the same bit for bit. `-DEARSHOT_TRACE` calls `earshot_trace` (yours) after every operator.
 
 ## Use
 ```c
+#include "{name}_frontend.h"
+
+{name}_reset();                   /* once, and at the start of every stream */
+{name}_frontend_reset();
+{name}_enhance(hop, enhanced);    /* every {upper}_HOP samples: floats, full scale 1; {upper}_DELAY samples late */
+```
+The frontend is single-precision float. With one of your own, the network alone is all you need:
+```c
 #include "{name}.h"
 
 {ctype} frame[{upper}_FRAME_SIZE], mask[{upper}_MASK_SIZE];
-{name}_reset();                /* once */
-{name}_step(frame, mask);      /* every {upper}_HOP samples; frame and mask must not overlap */
+{name}_step(frame, mask);         /* every {upper}_HOP samples; frame and mask must not overlap */
 ```
 One frame covers the newest {window} samples at {rate} Hz, {hop} of them new; zeros stand before the first sample.
 
