@@ -115,6 +115,11 @@ def test_axes_place_values_and_ticks():
         for made in (linear("t", values), linear("t", values, zero=False)):
             assert made.low < made.high and 2 <= len(made.ticks()) <= 7, values
             assert all(0 <= made.place(value) <= 1 for value in values)
+            written = [text for _, text in made.labels()]
+            assert len(set(written)) == len(written), values
+    close = linear("t", [1.48379, 1.48377], zero=False)
+    assert abs(close.place(1.48379) - close.place(1.48377)) < 0.01, "next to nothing looks like a difference"
+    assert [text for _, text in close.labels()] == ["1.46", "1.48", "1.50"]
     assert [short(value) for value in (0, 0.02, 1500, 57270, 2.5e6)] == ["0", "0.02", "1.5k", "57.3k", "2.5M"]
 
 

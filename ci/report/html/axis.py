@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+LEAST_SPAN = 0.04  # of the largest value
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -30,6 +32,14 @@ class Axis:
             share = (value - self.low) / (self.high - self.low)
         return min(1.0, max(0.0, share))
 
+    def labels(self) -> list[tuple[float, str]]:
+        """The round numbers and how each is written, so that no two look alike."""
+        ticks = self.ticks()
+        if self.log or len(ticks) < 2 or max(map(abs, ticks)) >= 1000:
+            return [(tick, short(tick)) for tick in ticks]
+        digits = max(0, math.ceil(-math.log10(ticks[1] - ticks[0]) - 1e-9))
+        return [(tick, f"{tick + 0.0:.{digits}f}") for tick in ticks]
+
     def ticks(self) -> list[float]:
         """At most seven round numbers on the axis."""
         if not self.log:
@@ -51,7 +61,10 @@ def linear(title: str, values: Iterable[float], zero: bool = True) -> Axis:
     low, high = (min(found, default=0.0), max(found, default=1.0))
     if zero:
         low, high = min(0.0, low), max(0.0, high)
-    room = (high - low or abs(high) or 1.0) * 0.08
+    least = LEAST_SPAN * max(abs(low), abs(high)) or 1.0
+    if high - low < least:  # what differs by next to nothing shall not look far apart
+        low, high = (low + high - least) / 2, (low + high + least) / 2
+    room = (high - low) * 0.08
     return Axis(title, low - room * (low != 0), high + room)
 
 

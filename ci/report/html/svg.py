@@ -101,10 +101,10 @@ def scatter(points: Sequence[Point], x: Axis, y: Axis) -> str:
         return ""
     left, right, top, foot = 44, WIDTH - 10, 20, 240
     parts = [*_ticks_below(x, left, right, top, foot), f'<text class="quiet" x="0" y="11">{text(y.title)}</text>']
-    for tick in y.ticks():
+    for tick, label in y.labels():
         at = foot - y.place(tick) * (foot - top)
         parts.append(f'<path class="axis" d="M{left} {at:.1f}H{right}"/>')
-        parts.append(f'<text class="quiet" x="{left - 6}" y="{at + 3.5:.1f}" text-anchor="end">{short(tick)}</text>')
+        parts.append(f'<text class="quiet" x="{left - 6}" y="{at + 3.5:.1f}" text-anchor="end">{label}</text>')
     taken: list[tuple[float, float]] = []
     for point in points:
         px = left + x.place(point.x) * (right - left)
@@ -144,10 +144,10 @@ def histogram(edges: Sequence[float], counts: Sequence[int], title: str, tone: i
     left, right, top, foot = 44, WIDTH - 10, 20, 150
     parts = [*_ticks_below(x, left, right, top, foot), '<text class="quiet" x="0" y="11">frames</text>']
     parts.append(f'<text class="quiet" x="{right}" y="11" text-anchor="end">{text(beyond)}</text>')
-    for tick in y.ticks():
+    for tick, label in y.labels():
         at = foot - y.place(tick) * (foot - top)
         parts.append(f'<path class="axis" d="M{left} {at:.1f}H{right}"/>')
-        parts.append(f'<text class="quiet" x="{left - 6}" y="{at + 3.5:.1f}" text-anchor="end">{short(tick)}</text>')
+        parts.append(f'<text class="quiet" x="{left - 6}" y="{at + 3.5:.1f}" text-anchor="end">{label}</text>')
     for index in kept:
         begin, end = (left + x.place(edges[side]) * (right - left) for side in (index, index + 1))
         height = y.place(counts[index]) * (foot - top)
@@ -178,11 +178,11 @@ def _form(form: str, x: float, y: float) -> str:
 
 def _ticks_below(axis: Axis, left: float, right: float, top: float, foot: float) -> list[str]:
     parts = []
-    for tick in axis.ticks():
+    for tick, label in axis.labels():
         at = left + axis.place(tick) * (right - left)
         anchor = "start" if at < left + 12 else "end" if at > right - 12 else "middle"
         parts.append(f'<path class="axis" d="M{at:.1f} {top}V{foot}"/>')
-        parts.append(f'<text class="quiet" x="{at:.1f}" y="{foot + 13}" text-anchor="{anchor}">{short(tick)}</text>')
+        parts.append(f'<text class="quiet" x="{at:.1f}" y="{foot + 13}" text-anchor="{anchor}">{label}</text>')
     parts.append(f'<text class="quiet" x="{right}" y="{foot + 28}" text-anchor="end">{text(axis.title)}</text>')
     return parts
 
