@@ -16,10 +16,10 @@ from pathlib import Path
 import numpy as np
 
 from earshot.core.errors import DeviceError, ToolError
-from earshot.core.files import digest_json, disk_error
+from earshot.core.files import digest_json
 from earshot.targets.cache import cache_folder
 from earshot.targets.mcu.boards import Board
-from earshot.targets.mcu.toolchain import Program, run, version
+from earshot.targets.mcu.toolchain import Program, cache_error, run, version
 
 EMULATOR = "qemu-system-arm"
 HOST_COMPILER = "gcc"
@@ -92,7 +92,7 @@ def emulate(
         command = [
             *_bound_to_this_process(), EMULATOR, "-machine", board.machine, "-nographic", "-monitor", "none",
             "-serial", "none", "-semihosting-config", "enable=on,target=native",
-            "-plugin", f"{plugin},marks=marks,out=counts", "-kernel", str(program.elf),
+            "-plugin", f"{str(plugin).replace(',', ',,')},marks=marks,out=counts", "-kernel", str(program.elf),
         ]  # fmt: skip
         _run(command, folder, timeout_seconds, device, program)
         passed = (folder / "counts").read_text().split()
@@ -121,7 +121,7 @@ def counting_plugin() -> Path:
                 raise ToolError(f"the instruction counter cannot be compiled: {complaint}", INSTALL)
             made.replace(library)
     except OSError as error:
-        raise disk_error(library, error) from error
+        raise cache_error(library, error) from error
     return library
 
 

@@ -9,6 +9,7 @@ wait states, other work on the core, energy.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -97,7 +98,11 @@ class CortexMTarget:
 
     def identity(self) -> Mapping[str, str]:
         """Counts change with the compiler; the emulator's version is noted beside it."""
-        return {tool: version(tool) for tool in (COMPILER, EMULATOR) if not missing_tools([tool])}
+        found = {}
+        for tool in (COMPILER, EMULATOR):
+            with contextlib.suppress(DeviceError):
+                found[tool] = version(tool)
+        return found
 
     def profile(self, models: Mapping[str, Path], config: ProfileConfig, progress: Progress) -> list[ProfileResult]:
         """Compiles, runs and counts every model.

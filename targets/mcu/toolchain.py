@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from earshot.core.errors import DeviceError, ToolError
-from earshot.core.files import digest_json, disk_error, write_json
+from earshot.core.files import digest_json, write_json
 from earshot.targets.cache import cache_folder
 from earshot.targets.mcu.boards import Board
 from earshot.targets.mcu.stack import deepest_call, read_call_graph
@@ -67,7 +67,8 @@ class Program:
 
     def nearest(self, address: int) -> str:
         """The function an address lies in."""
-        below = [(start, name) for name, start in self.symbols.items() if start <= address]
+        functions = ((start, name) for name, start in self.symbols.items() if not name.startswith("earshot_mark_"))
+        below = [(start, name) for start, name in functions if start <= address]
         return max(below)[1] if below else f"{address:#x}"
 
 
@@ -79,7 +80,7 @@ def missing_tools(tools: Iterable[str]) -> list[str]:
 @functools.cache
 def version(tool: str) -> str:
     """The first line that `TOOL --version` says. Raises DeviceError where there is no such program."""
-    return run([tool, "--version"], Path.cwd()).stdout.splitlines()[0]
+    return (run([tool, "--version"], Path.cwd()).stdout.splitlines() or [tool])[0]
 
 
 def build(generated: Path, board: Board, flags: Sequence[str]) -> Program:
@@ -126,7 +127,12 @@ def _fill(folder: Path, sources: Mapping[str, Path], board: Board, flags: Sequen
                 if not folder.is_dir():  # else another build was quicker, and made the same
                     raise
     except OSError as error:
-        raise disk_error(folder, error) from error
+        raise cache_error(folder, error) from error
+
+
+def cache_error(path: Path, error: OSError) -> ToolError:
+    """The error for a write to the cache that failed."""
+    return ToolError(f"{path}: cannot be written ({error.strerror})", "set EARSHOT_CACHE to a folder with space")
 
 
 def _compile(work: Path, board: Board, flags: Sequence[str]) -> None:

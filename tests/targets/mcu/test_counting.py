@@ -37,6 +37,14 @@ def test_a_loop_counts_what_it_executes(made, core):
 
 
 @needs_emulator
+def test_a_hardware_loop_counts_its_ends(made):
+    """push, mov, dls, a hundred times nop and le, pop; and the call that follows."""
+    loop = r"push {r3, lr}\n mov r2, #100\n dls lr, r2\n1: nop\n le lr, 1b\n pop {r3, pc}"
+    counts, _ = counted(*made(naked(loop), "cortex-m55"))
+    assert counts.graph.tolist() == [3 + 2 * 100 + 1 + 1] * 3
+
+
+@needs_emulator
 def test_a_longer_loop_counts_more(made):
     """The count above can differ."""
     counts, _ = counted(*made(naked(r"mov r2, #1001\n1: subs r2, #1\n bne 1b\n bx lr")))

@@ -50,7 +50,7 @@ def temporary(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ('__asm__ volatile("udf #0");', "undefined instruction"),
+        ('__asm__ volatile("earshot_mark_0_0: udf #0");', "undefined instruction"),
         ("*(volatile uint32_t *)0xf0000000 = 1;", r"at address 0xf0000000"),
         ('__asm__ volatile("mov r3, #0x2000\\n bx r3" ::: "r3");', "invalid state"),
     ],
@@ -170,6 +170,15 @@ def test_a_program_is_built_once(made):
     other, _ = made("void model_step(void) { }", frame=PLAIN_FRAME)
     assert (again.elf, again.elf.stat().st_mtime_ns) == (first.elf, stamp)
     assert other.elf != first.elf
+
+
+@needs_emulator
+def test_a_cache_that_cannot_be_written_is_named(made, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("EARSHOT_CACHE", str(tmp_path / "file"))
+    with pytest.raises(ToolError, match="cannot be written") as caught:
+        made("void model_step(void) {}", frame=PLAIN_FRAME)
+    assert "EARSHOT_CACHE" in caught.value.hint
 
 
 @pytest.fixture
