@@ -46,7 +46,6 @@ def _gelu_by_tanh(value: np.float32) -> np.float32:
 # Operators on float numbers, by their options.
 FLOAT_FUNCTIONS: dict[str, Callable[[Mapping[str, Any]], Real]] = {
     "ABS": lambda _: np.abs,
-    "ELU": lambda _: lambda value: np.float32(math.expm1(float(value))) if value < 0 else value,
     "EXP": lambda _: lambda value: np.float32(math.exp(min(float(value), 88.0))),
     "LEAKY_RELU": lambda options: lambda value: value if value > 0 else value * np.float32(options["alpha"]),
     "LOG": lambda _: lambda value: np.float32(math.log(float(value))) if value > 0 else np.float32("-inf"),
@@ -162,7 +161,9 @@ def folded(context: Lowering, chain: Sequence[Operator]) -> Step:
             value = np.float32(integer - grid.zero_point) * np.float32(grid.scale)
             for function in functions:
                 value = function(value)
-            found.append(_clamped(to_nearest(float(value / np.float32(wanted.scale))) + wanted.zero_point))
+            # A logarithm of zero and its like are undefined in integers: the end of the range stands for them.
+            steps = np.nan_to_num(value / np.float32(wanted.scale), posinf=1e9, neginf=-1e9)
+            found.append(_clamped(to_nearest(float(steps)) + wanted.zero_point))
     call = _lookup(context, source, found)
     return Step(tuple(reversed(chain)), (source.index,), (sink.index,), (call,), in_place=(source.index,))
 

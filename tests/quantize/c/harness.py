@@ -65,11 +65,11 @@ class Kernels:
             self.objects[machine.compiler] = compile_objects(machine, files, out, [f"-I{folder}"])
         return self.objects[machine.compiler]
 
-    def program(self, folder: Path, machine: Machine, *, wide: bool) -> Path:
-        """The program that streams frames through the model in `folder`."""
+    def program(self, folder: Path, machine: Machine, *, element: str) -> Path:
+        """The program that streams frames and masks of `element` through the model in `folder`."""
         out = folder / machine.compiler
         out.mkdir(exist_ok=True)
-        flags = ["-DEARSHOT_TRACE", f"-I{folder}", *(["-DWIDE"] if wide else [])]
+        flags = ["-DEARSHOT_TRACE", f"-I{folder}", f"-DELEMENT={element}"]
         objects = compile_objects(machine, [*sorted(folder.glob("*.c")), MAIN], out, flags)
         program = out / "stream"
         command = [machine.compiler, *machine.flags, *objects, *self.of(machine, folder), "-o", str(program)]
@@ -146,6 +146,8 @@ def inputs(truth: Truth, frames: int, seed: int) -> list[np.ndarray]:
     """Frames of every kind: noise over the full range, slow and correlated ones, silence, both rails."""
     draw = np.random.default_rng(seed)
     tensor = truth.graph.tensors[truth.graph.inputs["frame"]]
+    if tensor.dtype == "float32":
+        return [draw.normal(0, 2, tensor.shape).astype(np.float32) for _ in range(frames)]
     limits = np.iinfo(tensor.dtype)
     found = []
     for number in range(frames):

@@ -21,11 +21,11 @@ def weights(b: Builder, shape, axis: int) -> int:
     return b.tensor(shape, "int8", scale=scales, data=values, axis=axis)
 
 
-def bias(b: Builder, channels: int) -> int:
+def bias(b: Builder, source: int, weight: int, channels: int) -> int:
+    """Biases on the grid of sums, which LiteRT asks for where there is one channel."""
+    scale = b.scale(source) * np.asarray(b.tensors[weight].quantization.scale, np.float64)
     dtype = "int32" if b.dtype == "int8" else "int64"
-    return b.tensor(
-        [channels], dtype, scale=np.full(channels, 1e-5), data=b.draw.integers(-3000, 3000, channels).astype(dtype)
-    )
+    return b.tensor([channels], dtype, scale=scale, data=b.draw.integers(-3000, 3000, channels).astype(dtype))
 
 
 def activation(b: Builder) -> int:
@@ -52,7 +52,7 @@ def conv(b: Builder) -> int:
     weight = weights(b, (rows, *kernel, channels // groups), 0)
     sink = b.activation([batches, *size, rows])
     return b.add(
-        "CONV_2D", [source, weight, bias(b, rows)], [sink], "Conv2DOptions", padding=0 if same else 1,
+        "CONV_2D", [source, weight, bias(b, source, weight, rows)], [sink], "Conv2DOptions", padding=0 if same else 1,
         strideH=stride[0], strideW=stride[1], dilationHFactor=1, dilationWFactor=dilation,
         fusedActivationFunction=activation(b),
     )  # fmt: skip
@@ -69,7 +69,8 @@ def depthwise(b: Builder) -> int:
     weight = weights(b, (1, *kernel, channels * multiplier), 3)
     sink = b.activation([batches, *size, channels * multiplier])
     return b.add(
-        "DEPTHWISE_CONV_2D", [source, weight, bias(b, channels * multiplier)], [sink], "DepthwiseConv2DOptions",
+        "DEPTHWISE_CONV_2D", [source, weight, bias(b, source, weight, channels * multiplier)], [sink],
+        "DepthwiseConv2DOptions",
         padding=0 if same else 1, strideH=stride, strideW=stride, depthMultiplier=multiplier, dilationHFactor=1,
         dilationWFactor=1, fusedActivationFunction=activation(b),
     )  # fmt: skip
@@ -85,9 +86,10 @@ def transposed(b: Builder) -> int:
     rows = int(b.draw.integers(1, 6))
     sink = b.activation([batches, *size, rows])
     shape = b.indices([batches, *size, rows])
-    inputs = [shape, weights(b, (rows, *kernel, channels), 0), source]
+    weight = weights(b, (rows, *kernel, channels), 0)
+    inputs = [shape, weight, source]
     if b.draw.random() < 0.7:
-        inputs.append(bias(b, rows))
+        inputs.append(bias(b, source, weight, rows))
     return b.add(
         "TRANSPOSE_CONV", inputs, [sink], "TransposeConvOptions", padding=0 if same else 1, strideH=stride[0],
         strideW=stride[1],
@@ -105,8 +107,9 @@ def padded_conv(b: Builder) -> int:
     kernel = int(b.draw.integers(1, size[0] + 1)), int(b.draw.integers(1, min(size[1], 4) + 1))
     sink = b.activation([batches, size[0] - kernel[0] + 1, size[1] - kernel[1] + 1, channels])
     b.made.remove(wide)
+    weight = weights(b, (1, *kernel, channels), 3)
     return b.add(
-        "DEPTHWISE_CONV_2D", [wide, weights(b, (1, *kernel, channels), 3), bias(b, channels)], [sink],
+        "DEPTHWISE_CONV_2D", [wide, weight, bias(b, wide, weight, channels)], [sink],
         "DepthwiseConv2DOptions", padding=1, strideH=1, strideW=1, depthMultiplier=1, dilationHFactor=1,
         dilationWFactor=1, fusedActivationFunction=activation(b),
     )  # fmt: skip
@@ -116,7 +119,8 @@ def dense(b: Builder) -> int:
     source = pick(b)
     depth = b.shape(source)[-1]
     rows = int(b.draw.integers(1, 12))
-    inputs = [source, weights(b, (rows, depth), 0), bias(b, rows) if b.draw.random() < 0.7 else -1]
+    weight = weights(b, (rows, depth), 0)
+    inputs = [source, weight, bias(b, source, weight, rows) if b.draw.random() < 0.7 else -1]
     sink = b.activation([*b.shape(source)[:-1], rows])
     return b.add(
         "FULLY_CONNECTED",
@@ -223,19 +227,48 @@ def root(b: Builder) -> int:
     return b.add("RSQRT", [square], [b.activation(b.shape(source), scale=0.02)])
 
 
+FLOAT = {
+    "LEAKY_RELU": ("LeakyReluOptions", {"alpha": 0.1}),
+    "ABS": ("AbsOptions", {}),
+    "RELU": (None, {}),
+    "RELU6": (None, {}),
+    "RELU_N1_TO_1": (None, {}),
+}
+FLOAT_TABLES = {
+    "EXP": ("ExpOptions", {}),
+    "LOGISTIC": (None, {}),
+    "NEG": ("NegOptions", {}),
+    "SQUARE": ("SquareOptions", {}),
+    "TANH": (None, {}),
+    # After EXP: they take positive numbers.
+    "LOG": (None, {}),
+    "SQRT": (None, {}),
+    "RSQRT": (None, {}),
+}
+
+
 def island(b: Builder) -> int:
     """Functions on float numbers, between DEQUANTIZE and QUANTIZE."""
+    return float_chain(b, b.draw.choice(list(FLOAT), int(b.draw.integers(1, 3)), replace=False))
+
+
+def float_chain(b: Builder, names) -> int:
     source = pick(b)
     shape = b.shape(source)
     value = b.add("DEQUANTIZE", [source], [b.tensor(shape, "float32")], "DequantizeOptions")
-    for name in b.draw.choice(["LEAKY_RELU", "ABS", "RELU", "RELU6"], int(b.draw.integers(1, 3)), replace=False):
-        options = {"LEAKY_RELU": ("LeakyReluOptions", {"alpha": 0.1}), "ABS": ("AbsOptions", {})}.get(
-            str(name), (None, {})
-        )
-        value = b.add(str(name), [value], [b.tensor(shape, "float32")], options[0], **options[1])
+    for name in names:
+        options, values = (FLOAT | FLOAT_TABLES)[str(name)]
+        value = b.add(str(name), [value], [b.tensor(shape, "float32")], options, **values)
     sink = b.add("QUANTIZE", [value], [b.activation(shape)], "QuantizeOptions")
     b.made = [index for index in b.made if b.tensors[index].type != 0]
     return sink
+
+
+def table_chains(b: Builder) -> int:
+    """Every function that becomes a table, each in a chain of its own."""
+    for name in FLOAT_TABLES:
+        last = float_chain(b, ["EXP", name] if name in ("LOG", "SQRT", "RSQRT") else [name])
+    return last
 
 
 def broadcast(b: Builder) -> int:
@@ -358,6 +391,33 @@ def pad(b: Builder) -> int:
     return b.add("PADV2", [*inputs, constant], [sink], "PadV2Options")
 
 
+def split_v(b: Builder) -> int:
+    source = pick(b)
+    shape = b.shape(source)
+    axis = int(np.argmax(shape))
+    first = int(b.draw.integers(1, shape[axis] + 1))
+    sizes = [first, shape[axis] - first] if first < shape[axis] else [first]
+    sinks = [b.like(source, [*shape[:axis], size, *shape[axis + 1 :]]) for size in sizes]
+    inputs = [source, b.indices(sizes), b.indices(axis)]
+    return b.add("SPLIT_V", inputs, sinks, "SplitVOptions", numSplits=len(sizes))
+
+
+def squeeze(b: Builder) -> int:
+    source = pick(b, 4)
+    shape = b.shape(source)
+    axes = [axis for axis, size in enumerate(shape[:3]) if size == 1]
+    kept = [size for axis, size in enumerate(shape) if axis not in axes]
+    return b.add("SQUEEZE", [source], [b.like(source, kept)], "SqueezeOptions", squeezeDims=axes)
+
+
+def expand(b: Builder) -> int:
+    source = pick(b, 2)
+    axis = int(b.draw.integers(0, 3))
+    shape = list(b.shape(source))
+    shape.insert(axis, 1)
+    return b.add("EXPAND_DIMS", [source, b.indices(axis)], [b.like(source, shape)], "ExpandDimsOptions")
+
+
 def reshape(b: Builder) -> int:
     source = pick(b)
     count = int(np.prod(b.shape(source)))
@@ -409,6 +469,9 @@ BOTH = {
     "SLICE": slice_,
     "STRIDED_SLICE": strided_slice,
     "SPLIT": split,
+    "SPLIT_V": split_v,
+    "SQUEEZE": squeeze,
+    "EXPAND_DIMS": expand,
     "PACK": pack,
     "UNPACK": unpack,
     "GATHER": gather,
@@ -419,6 +482,8 @@ BOTH = {
 }
 ONLY_INT8 = {
     "PRELU": prelu,
+    "RELU_N1_TO_1": unary("RELU_N1_TO_1"),
+    "float as tables": table_chains,
     "GELU": unary("GELU", "GeluOptions", approximate=False),
     "GELU by tanh": unary("GELU", "GeluOptions", approximate=True),
     "HARD_SWISH": unary("HARD_SWISH", "HardSwishOptions"),

@@ -8,10 +8,8 @@
 #include "model.h"
 #include "model_state.h"
 
-#ifdef WIDE
-typedef int16_t element;
-#else
-typedef int8_t element;
+#ifndef ELEMENT
+#define ELEMENT int8_t
 #endif
 
 void earshot_trace(int operator_index, int tensor, const void *data, unsigned bytes) {
@@ -21,7 +19,7 @@ void earshot_trace(int operator_index, int tensor, const void *data, unsigned by
 }
 
 int main(int count, char **arguments) {
-    static element frame[MODEL_FRAME_SIZE], mask[MODEL_MASK_SIZE];
+    static ELEMENT frame[MODEL_FRAME_SIZE], mask[MODEL_MASK_SIZE];
     const int states = count > 1 && strcmp(arguments[1], "states") == 0;
     const int reset = count > 1 && strcmp(arguments[1], "reset") == 0;
     model_reset();

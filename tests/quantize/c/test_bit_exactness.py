@@ -15,12 +15,13 @@ from .harness import MACHINES, NATIVE, differences, inputs, run
 from .harness import Truth as LiteRt
 from .operators import random_model
 
+ELEMENTS = {"int8": "int8_t", "int16x8": "int16_t"}
 NETWORKS = ("unet", "lookback", "leaky", "gated")
 
 
 def compare(path: Path, out: Path, kernels, machine, precision: str, frames: int) -> list[str]:
     generate(path, out)
-    program = kernels.program(out, machine, wide=precision != "int8")
+    program = kernels.program(out, machine, element=ELEMENTS[precision])
     found = differences(path, program, machine, frames, states=True)
     return found + differences(path, program, machine, frames, states=False, seed=1)
 
@@ -62,7 +63,7 @@ def test_one_changed_weight_is_found(precision, integer_model, kernels, tmp_path
     value = int(place[1])
     changed = value + 1 if value < 127 else value - 1
     weights.write_text(text[: place.start(1)] + str(changed) + text[place.end(1) :])
-    program = kernels.program(tmp_path, NATIVE, wide=precision != "int8")
+    program = kernels.program(tmp_path, NATIVE, element=ELEMENTS[precision])
     found = differences(path, program, NATIVE, 10, states=True)
     first = found[0].split(": ")[1]
     assert first.startswith("5 CONV_2D"), found[:3]
@@ -75,7 +76,7 @@ def test_a_shifted_arena_is_found(precision, integer_model, kernels, tmp_path):
     generate(path, tmp_path)
     source = tmp_path / "model.c"
     source.write_text(re.sub(r"arena\.bytes \+ \d+", "arena.bytes + 0", source.read_text()))
-    program = kernels.program(tmp_path, NATIVE, wide=precision != "int8")
+    program = kernels.program(tmp_path, NATIVE, element=ELEMENTS[precision])
     assert differences(path, program, NATIVE, 3, states=True)
 
 
@@ -89,7 +90,7 @@ def test_sums_match_exact_arithmetic(dtype, kernels, tmp_path):
     b.outputs["mask"] = sink
     path = b.write(tmp_path / "model.tflite")
     generate(path, tmp_path / "c")
-    program = kernels.program(tmp_path / "c", NATIVE, wide=dtype == "int16")
+    program = kernels.program(tmp_path / "c", NATIVE, element=f"{dtype}_t")
     sound = inputs(LiteRt(path), 10, 3)
     limits, saturated = np.iinfo(dtype), 0
     seen = run(program, NATIVE, b"".join(frame_.tobytes() for frame_ in sound))
@@ -130,10 +131,24 @@ def weight_sum(truth: LiteRt, sound: np.ndarray) -> int:
     )
 
 
+@pytest.mark.parametrize("dtype", ["int8", "int16"])
+def test_frames_and_masks_may_be_float(dtype, kernels, tmp_path):
+    b = Builder(dtype, 7)
+    frame = b.inputs["frame"] = b.tensor([1, 1, 33, 1], "float32", name="frame")
+    value = b.add("QUANTIZE", [frame], [b.activation([1, 1, 33, 1])], "QuantizeOptions")
+    scale, zero = (2.0**-8, -128) if dtype == "int8" else (2.0**-15, 0)
+    mask = b.add("LOGISTIC", [value], [b.activation([1, 1, 33, 1], scale=scale, zero=zero)])
+    b.outputs["mask"] = b.add("DEQUANTIZE", [mask], [b.tensor([1, 1, 33, 1], "float32")], "DequantizeOptions")
+    path = b.write(tmp_path / "model.tflite")
+    generate(path, tmp_path / "c")
+    program = kernels.program(tmp_path / "c", NATIVE, element="float")
+    assert differences(path, program, NATIVE, 10, states=False) == []
+
+
 def test_a_reset_starts_the_stream_again(integer_model, kernels, tmp_path):
     path = integer_model("unet", "int8")
     generate(path, tmp_path)
-    program = kernels.program(tmp_path, NATIVE, wide=False)
+    program = kernels.program(tmp_path, NATIVE, element="int8_t")
     sound = inputs(LiteRt(path), 1, 2)[0].tobytes() * 3
     streamed, restarted = (
         [one.mask for one in run(program, NATIVE, sound, *arguments)] for arguments in ([], ["reset"])
@@ -147,5 +162,5 @@ def test_two_models_live_in_one_program(integer_model, kernels, tmp_path):
     path = integer_model("lookback", "int8")
     generate(path, tmp_path)
     generate(integer_model("gated", "int8"), tmp_path, name="other")
-    program = kernels.program(tmp_path, NATIVE, wide=False)
+    program = kernels.program(tmp_path, NATIVE, element="int8_t")
     assert differences(path, program, NATIVE, 5, states=True) == []
