@@ -17,7 +17,7 @@ def parameters(model: StreamingModel) -> int:
 def macs_per_frame(model: StreamingModel) -> int:
     """Multiply-accumulates of convolutions and matrix products in one step, counted while it runs."""
     ready = model.prepare_for_export()
-    frame = torch.zeros(1, 1, 1, model.frontend.bins)
+    frame = torch.zeros(1, model.frontend.inputs, 1, model.frontend.bins)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         ready.step(frame, ready.initial_state(1))
     return counter.get_total_flops() // 2

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from earshot.core.config import Config
 from earshot.models.frontend import Frontend
 from earshot.models.layers import CausalConv, Expand, InvertedBottleneck, Recurrent, Squeeze, Upsample, fold
-from earshot.models.streaming import State, StreamingModel
+from earshot.models.streaming import State, StreamingModel, Trace
 
 
 class DaeUnetParams(Config):
@@ -68,6 +68,8 @@ class DaeUnet(StreamingModel):
 
     def __init__(self, frontend: Frontend, params: DaeUnetParams) -> None:
         super().__init__(frontend, params)
+        if (frontend.inputs, frontend.outputs, frontend.kind) != (1, 1, "stft"):
+            raise ValueError("it works on one channel of magnitudes: frontend {kind: stft}, one microphone")
         self.bins = [frontend.bins]
         for stride in params.strides:
             if (self.bins[-1] - 1) % stride:
@@ -155,19 +157,22 @@ class DaeUnet(StreamingModel):
                 current = advance(decoder[index], f"dec{index}", current)
         return torch.sigmoid(current), following
 
-    def forward_with_latent(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
-        """Masks `[batch, 1, frames, bins]` and latents `[batch, frames, latent]`."""
+    def trace(self, sequence: Tensor) -> Trace:
+        """Masks `[batch, 1, frames, bins]`, latents `[batch, frames, latent]`, every stage of encoder and decoder."""
         current, skips = sequence, []
         for down, block in zip(self.down, self.encoder, strict=True):
             current = block(down(current))
             skips.append(current)
         latent = self.to_latent(self.recurrent(self.squeeze(current)))
         current = self.expand(latent)
+        layers = list(skips)
         for index, up in enumerate(self.up):
             current = up(current + skips[-1 - index])
             if index < len(self.decoder):
                 current = self.decoder[index](current)
-        return torch.sigmoid(current), latent
+            if index < len(self.up) - 1:
+                layers.append(current)
+        return Trace(torch.sigmoid(current), latent, tuple(layers))
 
     def prepare_for_export(self) -> DaeUnet:
         """A copy in eval mode with every BatchNorm folded into its convolution."""

@@ -2,6 +2,7 @@
 
     step(frame, state) -> (output, state)      one frame, what a device runs
     forward(sequence)  -> outputs              whole sequences, what training runs
+    trace(sequence)    -> Trace                the same, with what distillation compares
 
 Both agree to 1e-5 on random weights and inputs, for every registered network; one property test holds them to it. All
 tensors are float32; frames are `[batch, channels, 1, bins]`, sequences `[batch, channels, frames, bins]`.
@@ -10,6 +11,7 @@ tensors are float32; frames are `[batch, channels, 1, bins]`, sequences `[batch,
 from __future__ import annotations
 
 import abc
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -22,11 +24,29 @@ from earshot.models.frontend import Frontend
 State = dict[str, Tensor]
 
 
+@dataclass(frozen=True, eq=False)
+class Trace:
+    """What a network made of a sequence, and what it went through on the way.
+
+    Attributes:
+        output: `[batch, outputs, frames, bins]`.
+        latent: the bottleneck, `[batch, frames, width]`.
+        layers: features of its stages from input to output, `[batch, channels, frames, bins]` each; frames and bins
+            may be fewer than the sequence's where a stage works at a lower resolution.
+        views: attention maps, `[batch, channels, frames, bins]` each, of networks that have them.
+    """
+
+    output: Tensor
+    latent: Tensor
+    layers: tuple[Tensor, ...]
+    views: tuple[Tensor, ...] = ()
+
+
 class StreamingModel(nn.Module, abc.ABC):
     """Base of every network.
 
     A subclass says what it needs in `Params` (numbers only, so that a recipe sizes it), is built as
-    `Network(frontend, params)`, and implements `initial_state`, `step` and `forward`.
+    `Network(frontend, params)`, and implements `trace`; a causal one also `initial_state` and `step`.
 
     Attributes:
         causal: False for networks that look at the future: they can teach, but never run on a real-time target.
@@ -40,21 +60,21 @@ class StreamingModel(nn.Module, abc.ABC):
         self.frontend = frontend
         self.params = params
 
-    @abc.abstractmethod
     def initial_state(self, batch: int = 1) -> State:
         """All states at the start of a stream. Shapes are read off the layers, so that they hold after pruning."""
+        raise self._cannot_stream()
 
-    @abc.abstractmethod
     def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:
-        """Enhances one frame: `[batch, channels, 1, bins]` -> mask `[batch, 1, 1, bins]` and the next state."""
+        """Enhances one frame: `[batch, inputs, 1, bins]` -> `[batch, outputs, 1, bins]` and the next state."""
+        raise self._cannot_stream()
 
     @abc.abstractmethod
-    def forward_with_latent(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
-        """Masks `[batch, 1, frames, bins]` and the bottleneck's latent `[batch, frames, width]`."""
+    def trace(self, sequence: Tensor) -> Trace:
+        """Whole sequences `[batch, inputs, frames, bins]`, with what the network went through."""
 
     def forward(self, sequence: Tensor) -> Tensor:
-        """Masks `[batch, 1, frames, bins]` for features `[batch, channels, frames, bins]`."""
-        return self.forward_with_latent(sequence)[0]
+        """Outputs `[batch, outputs, frames, bins]` for features `[batch, inputs, frames, bins]`."""
+        return self.trace(sequence).output
 
     def prepare_for_export(self) -> StreamingModel:
         """A copy in eval mode with every BatchNorm folded; same outputs to float32 rounding."""
@@ -67,10 +87,9 @@ class StreamingModel(nn.Module, abc.ABC):
         )
 
     def enhance(self, noisy: Tensor) -> Tensor:
-        """Enhances whole signals: float32 `[batch, samples]` in and out, aligned."""
-        spectrum = self.frontend.spectrum(noisy)
-        mask = self(self.frontend.features(spectrum))
-        return self.frontend.signal(self.frontend.apply_mask(spectrum, mask), noisy.shape[-1])
+        """Enhances whole signals: float32 `[batch, samples]` or `[batch, channels, samples]` -> `[batch, samples]`."""
+        analysed = self.frontend.analyse(noisy)
+        return self.frontend.synthesise(analysed, self(analysed.sequence))
 
     @torch.no_grad()
     def stream(self, sequence: Tensor) -> Tensor:
@@ -81,3 +100,8 @@ class StreamingModel(nn.Module, abc.ABC):
             output, state = self.step(sequence[:, :, index : index + 1], state)
             outputs.append(output)
         return torch.cat(outputs, dim=2)
+
+    def _cannot_stream(self) -> ModelError:
+        return ModelError(
+            f"{type(self).__name__} sees whole signals and cannot run frame by frame", "use it as a teacher only"
+        )

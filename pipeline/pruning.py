@@ -98,7 +98,7 @@ def cut(model: StreamingModel, ratio: float, config: PruneConfig) -> StreamingMo
         if config.importance == "magnitude"
         else torch_pruning.importance.RandomImportance()
     )
-    example = torch.rand(1, 1, _FRAMES, model.frontend.bins)
+    example = torch.rand(1, model.frontend.inputs, _FRAMES, model.frontend.bins)
     try:
         pruner = torch_pruning.pruner.BasePruner(
             draft,

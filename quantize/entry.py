@@ -135,8 +135,8 @@ def _check(graph: Graph, inputs: Mapping[str, Any], frontend: Frontend) -> None:
         tensor = graph.tensors[graph.inputs[name]]
         if tensor.dtype != "float32":
             raise ModelError(f"{graph.source}: input '{name}' is {tensor.dtype}", "give the float32 file")
-        if inputs[name] == FRAME and tensor.shape != (1, 1, frontend.bins, 1):
-            wanted = [1, 1, frontend.bins, 1]
+        if inputs[name] == FRAME and tensor.shape != (1, 1, frontend.bins, frontend.inputs):
+            wanted = [1, 1, frontend.bins, frontend.inputs]
             raise ModelError(
                 f"{graph.source}: frames are {list(tensor.shape)}, expected {wanted}",
                 "set the frontend it was trained with",

@@ -48,7 +48,7 @@ def convert_step(model: StreamingModel) -> bytes:
     nonzero = [name for name, value in states.items() if torch.count_nonzero(value)]
     if nonzero:
         raise ModelError(f"{type(model).__name__}: states {nonzero} do not start at zero", "a stream starts from zeros")
-    frame = torch.zeros(1, 1, 1, ready.frontend.bins)
+    frame = torch.zeros(1, ready.frontend.inputs, 1, ready.frontend.bins)
     inputs = (frame, *states.values())
     spatial = [index for index, value in enumerate(inputs) if value.dim() == 4]
     # Cloned: one tensor given for two states would become one input.

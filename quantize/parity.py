@@ -60,9 +60,9 @@ def one_stream(features: ArrayLike, frontend: Frontend, seconds: float) -> np.nd
 
 
 def stream(path: Path, sequence: np.ndarray) -> np.ndarray:
-    """Masks of a file on LiteRT, in its own dtype: `[1, channels, frames, bins]` -> `[frames, bins]`."""
+    """Outputs of a file on LiteRT, in its own dtype: `[1, channels, frames, bins]` -> `[frames, bins, outputs]`."""
     runner = StreamRunner(read_graph(path), path.read_bytes())
-    return np.stack([mask[0, 0, :, 0] for mask in runner.run(channels_last(sequence)[0])])
+    return np.stack([mask[0, 0] for mask in runner.run(channels_last(sequence)[0])])
 
 
 def float_parity(path: Path, model: StreamingModel, features: ArrayLike, seconds: float = 10.0) -> FloatParity:
@@ -74,7 +74,7 @@ def float_parity(path: Path, model: StreamingModel, features: ArrayLike, seconds
     import torch
 
     sequence = one_stream(features, model.frontend, seconds)
-    wanted = model.prepare_for_export().eval().stream(torch.from_numpy(sequence))[0, 0].numpy()
+    wanted = model.prepare_for_export().eval().stream(torch.from_numpy(sequence))[0].permute(1, 2, 0).numpy()
     difference = float(np.abs(stream(path, sequence) - wanted).max())
     if not difference <= FLOAT_TOLERANCE:
         raise ModelError(
@@ -102,7 +102,7 @@ def integer_parity(path: Path, float_path: Path, features: ArrayLike, seconds: f
         return IntegerParity(
             snr_db=None, max_lsb=None, exact=None, float_snr_db=float_snr, frames=frames, unavailable=error.message
         )
-    wanted = reference.run(torch.from_numpy(sequence))[0, 0].numpy()
+    wanted = reference.run(torch.from_numpy(sequence))[0].permute(1, 2, 0).numpy()
     steps = np.abs(masks - wanted) / (quantization.scale if quantization else FLOAT_TOLERANCE)
     return IntegerParity(
         snr_db=snr_db(wanted, masks),

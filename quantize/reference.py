@@ -79,7 +79,7 @@ class Reference:
 
     @torch.no_grad()
     def step(self, frame: Tensor, states: States) -> tuple[Tensor, States]:
-        """One frame of every clip, `[clips, 1, 1, bins, channels]` -> masks `[clips, 1, 1, bins, 1]`, next states."""
+        """One frame of all clips, `[clips, 1, 1, bins, channels]` -> `[clips, 1, 1, bins, outputs]`, next states."""
         graph, values = self._graph, dict(self._values)
         for name, value in {FRAME: frame, **states}.items():
             values[graph.inputs[name]] = self._grids[graph.inputs[name]].round(value)
@@ -89,7 +89,7 @@ class Reference:
         return values[graph.outputs[MASK]], following
 
     def run(self, features: Tensor, advance: Callable[[], object] | None = None) -> Tensor:
-        """Clips from the start of a stream, `[clips, channels, frames, bins]` -> masks `[clips, 1, frames, bins]`.
+        """Clips from the start of a stream, `[clips, channels, frames, bins]` -> `[clips, outputs, frames, bins]`.
 
         `advance` is called after every frame.
         """
@@ -97,10 +97,10 @@ class Reference:
         masks = []
         for frame in features.permute(2, 0, 3, 1).to(torch.float32):
             mask, states = self.step(frame[:, None, None], states)
-            masks.append(mask[:, 0, 0, :, 0])
+            masks.append(mask[:, 0, 0].transpose(1, 2))
             if advance is not None:
                 advance()
-        return torch.stack(masks, 1)[:, None]
+        return torch.stack(masks, 2)
 
     def _execute(self, operator: Operator, values: dict[int, Tensor]) -> None:
         shapes = tuple(self._graph.tensors[index].shape for index in operator.outputs)

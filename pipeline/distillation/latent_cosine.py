@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from earshot.models.streaming import StreamingModel
-from earshot.pipeline.distillation.base import DistillationMethod, View
+from earshot.pipeline.distillation.base import DistillationMethod, View, probe
+from earshot.pipeline.distillation.compare import same_frames
 
 
 class LatentCosine(DistillationMethod):
@@ -22,20 +23,11 @@ class LatentCosine(DistillationMethod):
     def __init__(self, student: StreamingModel, teacher: StreamingModel | None) -> None:
         super().__init__(student, teacher)
         assert teacher is not None
-        wide, narrow = _latent_width(teacher), _latent_width(student)
+        wide, narrow = (probe(network).latent.shape[-1] for network in (teacher, student))
         self.map: nn.Module = nn.Identity() if wide == narrow else nn.Linear(wide, narrow, bias=False)
 
-    def forward(self, student: View, teacher: View | None) -> Tensor:
+    def forward(self, student: View, teacher: View | None, clean: Tensor) -> Tensor:
         """The loss above; the teacher is detached, P is not."""
         assert teacher is not None
-        aligned = self.map(teacher.latent.detach())
-        return 1 - torch.nn.functional.cosine_similarity(student.latent, aligned, dim=-1).mean()
-
-
-def _latent_width(network: StreamingModel) -> int:
-    device = next(network.parameters()).device
-    training = network.training
-    with torch.no_grad():
-        latent = network.eval().forward_with_latent(torch.zeros(1, 1, 1, network.frontend.bins, device=device))[1]
-    network.train(training)
-    return latent.shape[-1]
+        ours, theirs = same_frames(student.latent, teacher.latent.detach(), dim=1)
+        return 1 - torch.nn.functional.cosine_similarity(ours, self.map(theirs), dim=-1).mean()

@@ -13,7 +13,17 @@ if TYPE_CHECKING:
 METHODS = {
     "none": "earshot.pipeline.distillation.none:NoDistillation",
     "output": "earshot.pipeline.distillation.output:OutputMatching",
+    "output_waveform": "earshot.pipeline.distillation.output:WaveformMatching",
+    "output_mask": "earshot.pipeline.distillation.output:MaskMatching",
     "latent_cosine": "earshot.pipeline.distillation.latent_cosine:LatentCosine",
+    "similarity": "earshot.pipeline.distillation.similarity:SimilarityPreserving",
+    "similarity_frames": "earshot.pipeline.distillation.similarity:FrameSimilarity",
+    "similarity_bands": "earshot.pipeline.distillation.similarity:BandSimilarity",
+    "fused": "earshot.pipeline.distillation.fused:FusedLayers",
+    "fused_similarity": "earshot.pipeline.distillation.fused:FusedSimilarity",
+    "cnnc": "earshot.pipeline.distillation.cnnc:FeatureSimilarity",
+    "attention_transfer": "earshot.pipeline.distillation.attention_transfer:AttentionTransfer",
+    "dfkd": "earshot.pipeline.distillation.dfkd:FrequencyAdaptive",
 }
 
 

@@ -12,7 +12,6 @@ _STEP = 1 << 30  # far from any training step, so that calibration clips are dra
 
 
 def calibration_features(data: Data, frontend: Frontend, clips: int, seconds: float, seed: int) -> np.ndarray:
-    """Features of fresh training mixes, float32 `[clips, 1, frames, bins]`."""
+    """Features of fresh training mixes, float32 `[clips, inputs, frames, bins]`."""
     _, noisy = data.sampler(seed, seconds).batch(_STEP, clips)
-    features = frontend.features(frontend.spectrum(torch.from_numpy(noisy)))
-    return features.numpy()
+    return frontend.analyse(torch.from_numpy(noisy)).sequence.numpy()

@@ -111,11 +111,10 @@ def _through_reference(plan: Path, clips: list[Clip], frontend: Frontend, progre
     noisy = [clip.load()[1] for clip in clips]
     longest = max(map(len, noisy))
     padded = torch.from_numpy(np.stack([np.pad(sound, (0, longest - len(sound))) for sound in noisy]))
-    spectrum = frontend.spectrum(padded)
-    features = frontend.features(spectrum)
-    progress.start("fake-quantised reference", features.shape[2])
-    masks = reference.run(features, progress.advance)
+    analysed = frontend.analyse(padded)
+    progress.start("fake-quantised reference", analysed.sequence.shape[2])
+    outputs = reference.run(analysed.sequence, progress.advance)
     progress.finish()
-    enhanced = frontend.signal(frontend.apply_mask(spectrum, masks), longest).numpy()
+    enhanced = frontend.synthesise(analysed, outputs).numpy()
     waveforms = {clip.id: enhanced[index, : len(noisy[index])] for index, clip in enumerate(clips)}
     return list(enhanced_clips(clips, waveforms))

@@ -95,10 +95,21 @@ class TeachingConfig(TrainConfig):
     Attributes:
         method: name of a distillation method, or `package.module:Name`; `none` trains on the task loss alone.
         weight: of the distillation loss beside the task loss (lambda).
+        two_step: part of the steps that follows the teacher alone, before the rest follows the task alone; None adds
+            both losses at every step.
+        only_where_better: learn from the teacher only where it is nearer to the clean signal than the student is.
     """
 
     method: str = "none"
     weight: Weight = 0.5
+    two_step: Annotated[float, Field(gt=0, lt=1)] | None = None
+    only_where_better: bool = False
+
+    @model_validator(mode="after")
+    def _has_a_teacher(self) -> TeachingConfig:
+        if self.method == "none" and (self.two_step is not None or self.only_where_better):
+            raise ValueError("two_step and only_where_better say how a teacher teaches: name a method")
+        return self
 
 
 class DistillConfig(TeachingConfig):

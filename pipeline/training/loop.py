@@ -21,16 +21,18 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from earshot.core.errors import ModelError, ToolError
+from earshot.models.frontend import Analysed, Frontend
 from earshot.models.streaming import StreamingModel
 from earshot.pipeline.data.base import EvalPair, TrainSampler
 from earshot.pipeline.distillation.base import DistillationMethod, View
 from earshot.pipeline.distillation.registry import method as method_named
+from earshot.pipeline.distillation.where_better import where_better
 from earshot.pipeline.progress import Progress, Silent, from_processes
 from earshot.pipeline.training.config import LossConfig, TeachingConfig
 from earshot.pipeline.training.curves import Curve, open_log
 from earshot.pipeline.training.losses import task_loss
 from earshot.pipeline.training.prefetch import batches
-from earshot.pipeline.training.schedule import learning_rate
+from earshot.pipeline.training.schedule import Shares, learning_rate, shares
 from earshot.pipeline.training.snapshot import Snapshot, restore, store
 
 
@@ -65,14 +67,11 @@ def train(
         teacher: for methods that need one.
 
     Raises:
-        ModelError: the method needs a teacher and there is none, or teacher and student do not share a frontend.
+        ModelError: the method needs a teacher and there is none, or teacher and student cannot be compared.
         ToolError: the loss became NaN.
     """
-    if teacher is not None and teacher.frontend != model.frontend:
-        raise ModelError(
-            f"teacher and student have different frontends: {teacher.frontend} and {model.frontend}",
-            "train the teacher with the recipe's frontend",
-        )
+    if teacher is not None:
+        _check_comparable(model, teacher)
     launcher = config.launcher
     fabric = Fabric(
         accelerator=launcher.accelerator,
@@ -108,16 +107,23 @@ class _Learner(nn.Module):
         self.student = student
         self.method = method
 
-    def forward(self, config: TeachingConfig, clean: Tensor, noisy: Tensor, teacher: StreamingModel | None) -> Tensor:
-        """The total loss of a batch of float32 `[batch, samples]`."""
-        spectrum = self.student.frontend.spectrum(noisy)
-        student = _view(self.student, spectrum)
-        loss = task_loss(config.loss, self.student.frontend, student.spectrum, clean)
-        if not self.method.needs_teacher or teacher is None:
+    def forward(
+        self, config: TeachingConfig, weights: Shares, clean: Tensor, noisy: Tensor, teacher: StreamingModel | None
+    ) -> Tensor:
+        """The total loss of a batch: clean float32 `[batch, samples]`, noisy alike or `[batch, channels, samples]`."""
+        frontend = self.student.frontend
+        analysed = frontend.analyse(noisy)
+        student = _view(self.student, analysed, frontend)
+        loss = weights.task * task_loss(config.loss, frontend.judged, student.spectrum, clean)
+        if not self.method.needs_teacher or teacher is None or not weights.teaching:
             return loss
         with torch.no_grad():
-            taught = _view(teacher, spectrum)
-        return loss + config.weight * self.method(student, taught)
+            same = teacher.frontend == frontend
+            taught = _view(teacher, analysed if same else teacher.frontend.analyse(noisy), frontend)
+        target = frontend.judged.spectrum(clean)
+        if config.only_where_better:
+            student, taught = where_better(student, taught, target)
+        return loss + weights.teaching * self.method(student, taught, target)
 
 
 def _train(
@@ -191,8 +197,9 @@ def _epoch(
     for step, batch in zip(steps, batches(sampler, drawn, config.batch), strict=True):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(config, step)
+        weights = shares(config, step)
         clean, noisy = (sound.to(fabric.device) for sound in batch)
-        loss = learner(config, clean, noisy, teacher)
+        loss = learner(config, weights, clean, noisy, teacher)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise ToolError(
@@ -207,9 +214,30 @@ def _epoch(
     return total / config.steps_per_epoch
 
 
-def _view(model: StreamingModel, spectrum: Tensor) -> View:
-    mask, latent = model.forward_with_latent(model.frontend.features(spectrum))
-    return View(mask, model.frontend.apply_mask(spectrum, mask), latent)
+def _view(model: StreamingModel, analysed: Analysed, common: Frontend) -> View:
+    """What a network makes of a batch, its spectrum in the `judged` frontend of `common`, where both compare."""
+    trace, judged = model.trace(analysed.sequence), common.judged
+    if model.frontend.judged == judged:
+        spectrum = model.frontend.enhanced_spectrum(analysed, trace.output)
+    else:
+        spectrum = judged.spectrum(model.frontend.synthesise(analysed, trace.output))
+    return View(trace.output, spectrum, trace.latent, trace.layers, trace.views, judged, analysed.samples)
+
+
+def _check_comparable(student: StreamingModel, teacher: StreamingModel) -> None:
+    """Frontends may differ in all that an output in samples hides; rate and microphones belong to the sound itself."""
+    ours, theirs = student.frontend, teacher.frontend
+    names = f"{type(teacher).__name__} (teacher) and {type(student).__name__} (student)"
+    if ours.rate != theirs.rate:
+        raise ModelError(
+            f"{names} work at {theirs.rate} and {ours.rate} Hz and hear different sound",
+            "train a teacher at the student's rate",
+        )
+    if ours.channels != theirs.channels:
+        raise ModelError(
+            f"{names} have {theirs.channels} and {ours.channels} microphones",
+            "train a teacher with as many microphones as the student",
+        )
 
 
 @torch.no_grad()
@@ -220,9 +248,9 @@ def _validate(
     model.eval()
     losses = []
     for clean, noisy in references:
-        spectrum = model.frontend.spectrum(noisy[None].to(device))
-        estimate = _view(model, spectrum).spectrum
-        losses.append(float(task_loss(loss, model.frontend, estimate, clean[None].to(device))))
+        frontend = model.frontend
+        estimate = _view(model, frontend.analyse(noisy[None].to(device)), frontend).spectrum
+        losses.append(float(task_loss(loss, frontend.judged, estimate, clean[None].to(device))))
     return sum(losses) / max(1, len(losses))
 
 

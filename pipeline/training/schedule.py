@@ -1,10 +1,11 @@
-"""Learning-rate schedules as pure functions of the step, so that a resumed run continues exactly."""
+"""Learning-rate and teaching schedules as pure functions of the step, so that a resumed run continues exactly."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
-from earshot.pipeline.training.config import TrainConfig
+from earshot.pipeline.training.config import TeachingConfig, TrainConfig
 
 _FLOOR = 0.02  # of the peak, at the last step
 _RISE = 0.3  # part of a one-cycle schedule that rises (Smith & Topin 2018)
@@ -20,6 +21,25 @@ def learning_rate(config: TrainConfig, step: int) -> float:
         return config.learning_rate * (_FLOOR + (1 - _FLOOR) * _half_cosine((step - rise) / max(1, total - rise)))
     warmup = min(1.0, (step + 1) / max(1, config.warmup_steps))
     return config.learning_rate * warmup * (_FLOOR + (1 - _FLOOR) * _half_cosine(step / total))
+
+
+class Shares(NamedTuple):
+    """Weights of the task loss and of the distillation loss at one step."""
+
+    task: float
+    teaching: float
+
+
+def shares(config: TeachingConfig, step: int) -> Shares:
+    """What optimiser step `step` learns from.
+
+    With `two_step`, the first part of the steps follows the teacher alone and the rest the task alone (Nathoo et al.
+    2023, arXiv 2309.08144); otherwise both are added at every step.
+    """
+    if config.two_step is None:
+        return Shares(1.0, config.weight)
+    taught = step < config.two_step * config.epochs * config.steps_per_epoch
+    return Shares(0.0, config.weight) if taught else Shares(1.0, 0.0)
 
 
 def _half_cosine(progress: float) -> float:

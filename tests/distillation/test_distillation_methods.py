@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,25 +28,44 @@ def network(latent: int = 4) -> StreamingModel:
     return build("dae_unet", FRONTEND, {"channels": [4], "strides": [4], "latent": latent, "hidden": 4})
 
 
-def view(seed: int = 0, latent: Tensor | None = None, spectrum: Tensor | None = None, width: int = 4) -> View:
-    """What a network made of a batch, as leaves that gather gradients."""
+def view(
+    seed: int = 0,
+    latent: Tensor | None = None,
+    spectrum: Tensor | None = None,
+    width: int = 4,
+    layers: Sequence[Tensor] | None = None,
+    views: Sequence[Tensor] = (),
+) -> View:
+    """What a network made of a batch, as leaves that gather gradients; layers are shaped as `network` makes them."""
     dice = torch.Generator().manual_seed(seed)
     if latent is None:
         latent = torch.randn(2, 5, width, generator=dice)
     if spectrum is None:
         spectrum = torch.randn(2, 5, 33, dtype=torch.complex64, generator=dice)
     mask = torch.rand(2, 1, 5, 33, generator=dice)
-    return View(*(tensor.clone().requires_grad_(True) for tensor in (mask, spectrum, latent)))
+    if layers is None:
+        layers = [torch.randn(2, 4, 5, 9, generator=dice)]
+    ours, heard, hidden = (tensor.clone().requires_grad_(True) for tensor in (mask, spectrum, latent))
+    stages, maps = (tuple(one.clone().requires_grad_(True) for one in many) for many in (layers, views))
+    return View(ours, heard, hidden, stages, maps, FRONTEND, 128)
+
+
+CLEAN = torch.zeros(2, 5, 33, dtype=torch.complex64)
 
 
 def loss(name: str, student: View, teacher: View) -> float:
-    return float(method(name)(network(), network())(student, teacher).detach())
+    torch.manual_seed(0)
+    return float(method(name)(network(), network())(student, teacher, CLEAN).detach())
+
+
+def leaves(one: View) -> list[Tensor]:
+    return [one.output, one.spectrum, one.latent, *one.layers, *one.views]
 
 
 def test_none_adds_nothing_and_needs_no_teacher() -> None:
     kind = method("none")
     assert not kind.needs_teacher
-    assert float(kind(network(), None)(view(), None)) == 0
+    assert float(kind(network(), None)(view(), None, CLEAN)) == 0
     assert not list(kind(network(), None).parameters())
 
 
@@ -99,7 +119,7 @@ def test_widths_that_differ_are_bridged_by_a_map_that_trains() -> None:
     assert isinstance(bridged.map, nn.Linear)
     assert tuple(weight.shape) == (4, 6)
     ours, theirs = view(0), view(1, width=6)
-    found = bridged(ours, theirs)
+    found = bridged(ours, theirs, CLEAN)
     mapped = theirs.latent.detach().numpy() @ weight.detach().numpy().T
     latent = ours.latent.detach().numpy()
     cosine = (latent * mapped).sum(-1) / np.linalg.norm(latent, axis=-1) / np.linalg.norm(mapped, axis=-1)
@@ -113,19 +133,21 @@ def test_widths_that_differ_are_bridged_by_a_map_that_trains() -> None:
 @pytest.mark.parametrize("width", [4, 6])
 def test_gradients_reach_the_student_and_never_the_teacher(name: str, width: int) -> None:
     student, teacher = view(0), view(1, width=width)
-    method(name)(network(4), network(width))(student, teacher).backward()
-    assert sum(float(one.grad.abs().sum()) for one in (student.spectrum, student.latent) if one.grad is not None) > 0
-    assert teacher.mask.grad is teacher.spectrum.grad is teacher.latent.grad is None
+    method(name)(network(4), network(width))(student, teacher, CLEAN).backward()
+    assert sum(float(one.grad.abs().sum()) for one in leaves(student) if one.grad is not None) > 0
+    assert all(one.grad is None for one in leaves(teacher))
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_silence_gives_finite_losses_and_gradients(name: str) -> None:
-    silent = view(latent=torch.zeros(2, 5, 4), spectrum=torch.zeros(2, 5, 33, dtype=torch.complex64))
-    found = method(name)(network(), network())(silent, view(3))
+    nothing = {"latent": torch.zeros(2, 5, 4), "spectrum": CLEAN, "layers": [torch.zeros(2, 4, 5, 9)]}
+    silent = view(**nothing)
+    found = method(name)(network(), network())(silent, view(3), CLEAN)
+    assert bool(method(name)(network(), network())(view(3), view(**nothing), CLEAN).isfinite())
     assert bool(found.isfinite())
     if name != "none":
         found.backward()
-        gradients = [one.grad for one in (silent.latent, silent.spectrum) if one.grad is not None]
+        gradients = [one.grad for one in leaves(silent) if one.grad is not None]
         assert gradients
         assert all(bool(torch.view_as_real(one.to(torch.complex64)).isfinite().all()) for one in gradients)
 
@@ -140,8 +162,8 @@ def test_a_users_method_is_named_by_module_and_class(tmp_path: Path, monkeypatch
     (tmp_path / "users_method.py").write_text(
         "from earshot.pipeline.distillation.base import DistillationMethod\n"
         "class Mine(DistillationMethod):\n"
-        "    def forward(self, student, teacher):\n"
-        "        return (student.mask - teacher.mask.detach()).abs().mean()\n"
+        "    def forward(self, student, teacher, clean):\n"
+        "        return (student.output - teacher.output.detach()).abs().mean()\n"
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))

@@ -17,21 +17,32 @@ FRONTENDS = [
     Frontend(rate=48000, window=1024, hop=512, fft=1024),
     Frontend(rate=8000, window=64, hop=32, fft=64, compression=1.0),
 ]
+EVERY = [
+    *FRONTENDS,
+    Frontend(kind="wave", hop=64),
+    Frontend(features="log1p"),
+    Frontend(features="complex", mask="complex"),
+]
 SOUND = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 5000)).astype(np.float32))
 
 
-@pytest.mark.parametrize("frontend", FRONTENDS)
+@pytest.mark.parametrize("frontend", EVERY)
 @pytest.mark.parametrize("samples", [1, 31, 32, 1024, 4999])
 def test_a_mask_of_one_gives_the_signal_back(frontend: Frontend, samples: int) -> None:
     sound = SOUND[:, :samples]
-    spectrum = frontend.spectrum(sound)
-    assert spectrum.shape == (2, frontend.frames(samples), frontend.bins)
-    mask = torch.ones(2, 1, *spectrum.shape[1:])
-    back = frontend.signal(frontend.apply_mask(spectrum, mask), samples)
+    analysed = frontend.analyse(sound)
+    frames = (2, frontend.inputs, frontend.frames(samples), frontend.bins)
+    assert (analysed.sequence.shape, analysed.samples) == (frames, samples)
+    output = analysed.sequence
+    if frontend.kind == "stft":
+        output = torch.zeros(2, frontend.outputs, *frames[2:])
+        output[:, 0] = 1
+    back = frontend.synthesise(analysed, output)
     assert back.shape == sound.shape
     assert float((back - sound).abs().max()) < 1e-5
-    halved = frontend.signal(frontend.apply_mask(spectrum, mask / 2), samples)
-    assert torch.allclose(halved, sound / 2, atol=1e-5)
+    assert torch.allclose(frontend.synthesise(analysed, output / 2), sound / 2, atol=1e-5)
+    judged = frontend.enhanced_spectrum(analysed, output)
+    assert torch.allclose(judged, frontend.judged.spectrum(sound), atol=1e-4)
 
 
 @pytest.mark.parametrize("frontend", FRONTENDS)
@@ -50,13 +61,40 @@ def test_spectra_are_those_of_scipy(frontend: Frontend) -> None:
     assert np.allclose(spectrum[:8], theirs, atol=1e-3)
 
 
-def test_features_are_compressed_magnitudes() -> None:
-    frontend = Frontend(window=64, hop=32, fft=64)
-    spectrum = torch.tensor([[[3 + 4j, 0, -2j]]], dtype=torch.complex64)
-    found = frontend.features(spectrum)
-    assert found.shape == (1, 1, 1, 3)
-    # |3 + 4j| = 5; silence keeps eps = 1e-10: (1e-10)^0.15 = 10^-1.5
-    assert found.flatten().tolist() == pytest.approx([5**0.3, 10**-1.5, 2**0.3], rel=1e-5)
+def test_features_of_each_kind_by_hand() -> None:
+    """A constant is a DC line whose size is the window's sum; silence keeps eps = 1e-10: (1e-10)^0.15 = 10^-1.5."""
+    sizes = {"window": 64, "hop": 32, "fft": 64}
+    sound = torch.cat([torch.full((1, 256), 2.0), torch.zeros(1, 256)], 1)
+    dc = 2 * float(Frontend(**sizes).window_array().sum())
+    compressed, log1p, parts = (
+        Frontend(**sizes, features=kind).analyse(sound).sequence for kind in ("magnitude", "log1p", "complex")
+    )
+    assert compressed.shape == log1p.shape == (1, 1, 17, 33)
+    assert parts.shape == (1, 2, 17, 33)
+    assert float(compressed[0, 0, 4, 0]) == pytest.approx(dc**0.3, rel=1e-5)
+    assert float(compressed[0, 0, 12, 0]) == pytest.approx(10**-1.5, rel=1e-5)
+    assert float(log1p[0, 0, 4, 0]) == pytest.approx(np.log1p(dc), rel=1e-5)
+    assert parts[0, :, 4, 0].tolist() == pytest.approx([dc, 0], abs=1e-4)
+
+
+def test_every_microphone_is_heard_and_the_first_is_enhanced() -> None:
+    frontend = Frontend(window=64, hop=32, fft=64, features="complex", mask="complex", channels=2)
+    two = torch.stack([SOUND[:1], SOUND[1:]], 1)
+    analysed = frontend.analyse(two)
+    alone = [Frontend(window=64, hop=32, fft=64).spectrum(sound) for sound in (SOUND[:1], SOUND[1:])]
+    expected = torch.stack([part for one in alone for part in (one.real, one.imag)], 1)
+    assert torch.equal(analysed.sequence, expected)
+    turn = torch.zeros(1, 2, *expected.shape[2:])
+    turn[:, 1] = 1  # a gain of i
+    assert torch.allclose(frontend.enhanced_spectrum(analysed, turn), 1j * alone[0], atol=1e-5)
+    with pytest.raises(ValueError, match="1 channels for a frontend of 2 microphones"):
+        frontend.analyse(SOUND)
+
+
+def test_chunks_are_judged_by_spectra_of_their_rate() -> None:
+    judged = Frontend(kind="wave", rate=48000, hop=100).judged
+    assert (judged.kind, judged.rate, judged.hop) == ("stft", 48000, 768)
+    assert Frontend().judged == Frontend()
 
 
 @pytest.mark.parametrize("frontend", FRONTENDS)
@@ -92,7 +130,11 @@ def test_an_impulse_leaves_the_stream_delay_samples_later(frontend: Frontend) ->
         ({"compression": float("nan")}, "finite"),
         ({"window_kind": "hann"}, "sqrt_hann"),
         ({"kind": "mel"}, "stft"),
-        ({"mask": "complex"}, "magnitude"),
+        ({"mask": "phase"}, "magnitude"),
+        ({"channels": 2}, "set features: complex"),
+        ({"channels": 0}, "channels"),
+        ({"kind": "wave", "hop": 64, "fft": 128}, "chunks only"),
+        ({"kind": "wave", "hop": 64, "mask": "complex"}, "samples in and out"),
         ({"windw": 512}, "did you mean 'window'"),
     ],
 )

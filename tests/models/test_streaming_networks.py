@@ -18,7 +18,7 @@ from earshot.core.errors import ConfigError, ModelError, UsageError
 from earshot.models.dae_unet import DaeUnet, DaeUnetParams
 from earshot.models.frontend import Frontend
 from earshot.models.registry import NETWORKS, build, network
-from earshot.models.streaming import State, StreamingModel
+from earshot.models.streaming import State, StreamingModel, Trace
 
 TOLERANCE = 1e-5
 NARROW = Frontend()
@@ -137,8 +137,8 @@ class ForgetsFrames(Forgetful):
 class LooksAhead(DaeUnet):
     """Sees the next frame in training, which no device has."""
 
-    def forward_with_latent(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
-        return super().forward_with_latent(torch.roll(sequence, -1, dims=2))
+    def trace(self, sequence: Tensor) -> Trace:
+        return super().trace(torch.roll(sequence, -1, dims=2))
 
 
 class FoldsWrongly(DaeUnet):

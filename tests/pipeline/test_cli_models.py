@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     frontend = Frontend()
     model = build("dae_unet", frontend, {"channels": [4, 4], "strides": [4, 4], "latent": 8, "hidden": 8}).eval()
     checkpoint.save(model, "dae_unet", folder / "model.safetensors")
-    features = frontend.features(frontend.spectrum(0.05 * torch.randn(1, RATE)))
+    features = frontend.analyse(0.05 * torch.randn(1, RATE)).sequence
     (folder / "plan").mkdir()
     quantize_model(model, features, folder / "plan")
 

@@ -15,7 +15,7 @@ from earshot.models.dae_unet import DaeUnet
 from earshot.models.frontend import Frontend
 from earshot.models.layers import Recurrent
 from earshot.models.registry import build
-from earshot.models.streaming import State, StreamingModel
+from earshot.models.streaming import State, StreamingModel, Trace
 from earshot.pipeline.progress import Silent
 from earshot.pipeline.pruning import cut, measured_frame_us, prune_network
 from earshot.pipeline.training.config import PruneConfig
@@ -222,9 +222,9 @@ class OutputsByChannel(StreamingModel):
         hidden = self.recurrent.step(frame[:, 0, 0], state["gru"])
         return torch.sigmoid(self.mask(hidden))[:, None, None], {"gru": hidden}
 
-    def forward_with_latent(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
+    def trace(self, sequence: Tensor) -> Trace:
         hidden = self.recurrent(sequence[:, 0])
-        return torch.sigmoid(self.mask(hidden))[:, None], hidden
+        return Trace(torch.sigmoid(self.mask(hidden))[:, None], hidden, ())
 
     def layer_params(self):
         return self.params

@@ -187,8 +187,8 @@ from earshot.models.dae_unet import DaeUnet
 class LooksAhead(DaeUnet):
     causal = False
 
-    def forward_with_latent(self, sequence):
-        return super().forward_with_latent(torch.roll(sequence, -1, dims=2))
+    def trace(self, sequence):
+        return super().trace(torch.roll(sequence, -1, dims=2))
 """
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from earshot.core.config import Config
 from earshot.models.frontend import Frontend
-from earshot.models.streaming import State, StreamingModel
+from earshot.models.streaming import State, StreamingModel, Trace
 from earshot.quantize.calibration import calibrate
 from earshot.quantize.export import export_float
 from earshot.quantize.graph import Graph, read_graph
@@ -67,9 +67,9 @@ class LookbackNet(StreamingModel):
             high = torch.relu(high[..., 1:-1])
         return torch.sigmoid(self.mask(high)), {"seen": frame, "held": held, "memory": memory}
 
-    def forward_with_latent(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
+    def trace(self, sequence: Tensor) -> Trace:
         mask = self.stream(sequence)
-        return mask, mask[:, 0]
+        return Trace(mask, mask[:, 0], ())
 
     def prepare_for_export(self) -> LookbackNet:
         return copy.deepcopy(self).eval()
@@ -101,9 +101,9 @@ class GatedNet(StreamingModel):
         following = {"past": seen[:, :, 1:], "level": level, "older": state["level"]}
         return torch.sigmoid(self.mask(functional.relu6(rich))), following
 
-    def forward_with_latent(self, sequence: Tensor) -> tuple[Tensor, Tensor]:
+    def trace(self, sequence: Tensor) -> Trace:
         mask = self.stream(sequence)
-        return mask, mask[:, 0]
+        return Trace(mask, mask[:, 0], ())
 
     def prepare_for_export(self) -> GatedNet:
         return copy.deepcopy(self).eval()

@@ -81,8 +81,8 @@ def test_training_stops_when_validation_gets_no_better_and_returns_the_best_weig
     assert scores[best] == min(scores) < scores[-1]
     noisy = torch.from_numpy(pair.load()[1])[None]
     with torch.no_grad():
-        spectrum = tiny.FRONTEND.spectrum(noisy)
-        masked = tiny.FRONTEND.apply_mask(spectrum, trained.model(tiny.FRONTEND.features(spectrum)))
+        analysed = tiny.FRONTEND.analyse(noisy)
+        masked = tiny.FRONTEND.enhanced_spectrum(analysed, trained.model(analysed.sequence))
         assert float(task_loss(config.loss, tiny.FRONTEND, masked, noisy)) == pytest.approx(min(scores), rel=1e-5)
 
 
@@ -140,8 +140,8 @@ def test_a_teacher_counts_by_its_weight(tmp_path: Path) -> None:
 
 
 def test_a_teacher_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    other = Frontend(window=128, hop=64, fft=128)
-    with pytest.raises(ModelError, match="different frontends"):
+    other = Frontend(rate=8000, window=64, hop=32, fft=64)
+    with pytest.raises(ModelError, match="8000 and 16000 Hz"):
         tiny.run(tmp_path, tiny.settings(method="output"), teacher=build("dae_unet", other, tiny.SIZES))
     with pytest.raises(ModelError, match="'latent_cosine' needs a teacher"):
         tiny.run(tmp_path, tiny.settings(method="latent_cosine"))
