@@ -229,13 +229,63 @@ class Recurrent(nn.Module):
         return nn.ModuleList(_linear(weight, bias) for weight, bias in pairs)
 
 
+class RecurrentLstm(nn.Module):
+    """One LSTM layer over time, `[batch, frames, inputs] -> [batch, frames, hidden]` (Hochreiter & Schmidhuber 1997).
+
+        i = σ(W_ii x + W_hi h + b_i)   f = σ(W_if x + W_hf h + b_f)   g = tanh(W_ig x + W_hg h + b_g)
+        o = σ(W_io x + W_ho h + b_o)   c' = f c + i g                 h' = o tanh(c')
+
+    Training runs the fused `nn.LSTM`; one step runs the same weights as fully connected layers, two for each gate.
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(inputs, hidden, batch_first=True)
+        self.folded: nn.ModuleList | None = None
+
+    @property
+    def hidden(self) -> int:
+        """Width of the output and of the cell."""
+        return self.lstm.hidden_size
+
+    def cache(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Zero output and zero cell, `[batch, hidden]` each."""
+        zeros = self.lstm.get_parameter("weight_hh_l0").new_zeros(batch, self.hidden)
+        return zeros, zeros.clone()
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """Whole sequences."""
+        return self.lstm(sequence)[0]
+
+    def step(self, frame: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """One frame `[batch, inputs]` and two states `[batch, hidden]` -> the next two; the first is the output."""
+        layers = self.folded if self.folded is not None else self.gates()
+        pairs = zip(layers[:4], layers[4:], strict=True)
+        enter, forget, new, leave = (into(frame) + again(hidden) for into, again in pairs)
+        cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(new)
+        return torch.sigmoid(leave) * torch.tanh(cell), cell
+
+    def fold(self) -> None:
+        """Keeps the weights gate by gate."""
+        self.folded = self.gates()
+
+    def gates(self) -> nn.ModuleList:
+        """Fully connected layers from the input to input, forget, cell and output gate, then from the state."""
+
+        def by_gate(kind: str) -> list[Tensor]:
+            return [gate for side in ("ih", "hh") for gate in self.lstm.get_parameter(f"{kind}_{side}_l0").chunk(4)]
+
+        pairs = zip(by_gate("weight"), by_gate("bias"), strict=True)
+        return nn.ModuleList(_linear(weight, bias) for weight, bias in pairs)
+
+
 def fold(module: nn.Module) -> None:
     """Prepares every layer below `module` for export: BatchNorms folded, reordered weights made constants.
 
     The module must be in eval mode.
     """
     for part in list(module.modules()):
-        if isinstance(part, CausalConv | Upsample | Squeeze | Expand | Recurrent):
+        if isinstance(part, CausalConv | Upsample | Squeeze | Expand | Recurrent | RecurrentLstm):
             part.fold()
 
 

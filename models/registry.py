@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 NETWORKS = {
     "dae_unet": "earshot.models.dae_unet:DaeUnet",
+    "ft_jnf": "earshot.models.ft_jnf:FtJnf",
+    "ft_jnf_offline": "earshot.models.ft_jnf:FtJnfOffline",
+    "metricgan": "earshot.models.metricgan:MetricGan",
+    "metricgan_offline": "earshot.models.metricgan:MetricGanOffline",
+    "rt_senet": "earshot.models.rt_senet:RtSenet",
+    "wave_unet": "earshot.models.wave_unet:WaveUnet",
 }
 
 

@@ -50,10 +50,12 @@ class StreamingModel(nn.Module, abc.ABC):
 
     Attributes:
         causal: False for networks that look at the future: they can teach, but never run on a real-time target.
+        usual: the frontend it was published or designed with.
     """
 
     Params: ClassVar[type[Config]]
     causal: ClassVar[bool] = True
+    usual: ClassVar[Frontend] = Frontend()
 
     def __init__(self, frontend: Frontend, params: Config) -> None:
         super().__init__()

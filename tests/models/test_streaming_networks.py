@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from earshot.core.errors import ConfigError, ModelError, UsageError
+from earshot.models import cost
 from earshot.models.dae_unet import DaeUnet, DaeUnetParams
 from earshot.models.frontend import Frontend
 from earshot.models.registry import NETWORKS, build, network
@@ -31,8 +32,19 @@ SIZES: dict[str, list[dict[str, Any]]] = {
         {"channels": [8, 8], "strides": [4, 4], "kernel_time": 1, "decoder_blocks": False, "latent": 8, "hidden": 8},
         {"channels": [4, 6, 10], "strides": [4, 2, 2], "widths": [5, 7, 11, 3, 2], "latent": 3, "hidden": 5},
     ],
+    "ft_jnf": [{"hidden_frequency": 6, "hidden_time": 5}],
+    "metricgan": [{"hidden": 9, "wide": 7}],
+    "rt_senet": [{"channels": [4, 6, 8]}, {"channels": [5, 3], "strides": [2, 8], "kernel": 11}],
+    "wave_unet": [{"channels": [4, 6, 8, 9]}, {"channels": [3, 5], "strides": [8], "kernel": 4, "pace": 1}],
 }
-EVERY = [(name, params) for name in NETWORKS for params in SIZES.get(name, [{}])]
+FRONTENDS = {"dae_unet": [NARROW, WIDE]}
+CAUSAL = [name for name in NETWORKS if network(name).causal]
+EVERY = [
+    (name, frontend, params)
+    for name in CAUSAL
+    for frontend in FRONTENDS.get(name, [network(name).usual])
+    for params in SIZES.get(name, [{}])
+]
 
 
 def randomise(model: StreamingModel, seed: int) -> StreamingModel:
@@ -49,14 +61,15 @@ def randomise(model: StreamingModel, seed: int) -> StreamingModel:
 
 
 def features(frontend: Frontend, seed: int, frames: int = 10, batch: int = 2) -> Tensor:
-    return torch.rand(batch, 1, frames, frontend.bins, generator=torch.Generator().manual_seed(seed + 1))
+    dice = torch.Generator().manual_seed(seed + 1)
+    return torch.rand(batch, frontend.inputs, frames, frontend.bins, generator=dice)
 
 
 @torch.no_grad()
 def assert_streams(model: StreamingModel, seed: int) -> None:
     sequence = features(model.frontend, seed)
     offline = model(sequence)
-    assert offline.shape == sequence.shape
+    assert offline.shape == (len(sequence), model.frontend.outputs, *sequence.shape[2:])
     assert float((model.stream(sequence) - offline).abs().max()) <= TOLERANCE
 
 
@@ -89,9 +102,8 @@ def assert_folds(model: StreamingModel, seed: int) -> None:
     assert float((folded.stream(sequence) - model(sequence)).abs().max()) <= TOLERANCE
 
 
-@pytest.mark.parametrize(("name", "params"), EVERY)
-@pytest.mark.parametrize("frontend", [NARROW, WIDE], ids=["16k", "48k"])
-def test_streaming_equals_offline(name: str, params: dict, frontend: Frontend) -> None:
+@pytest.mark.parametrize(("name", "frontend", "params"), EVERY)
+def test_streaming_equals_offline(name: str, frontend: Frontend, params: dict) -> None:
     for seed in range(3):
         model = randomise(build(name, frontend, params), seed)
         assert_streams(model, seed)
@@ -117,6 +129,56 @@ def test_system_1_streams_at_any_size(stages: list, frontend: Frontend, seed: in
     assert_streams(model, seed)
     assert_causal(model, seed)
     assert_folds(model, seed)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_shows_what_distillation_compares(name: str) -> None:
+    kind = network(name)
+    params = SIZES.get(name, SIZES.get(name.removesuffix("_offline"), [{}]))[0]
+    model = randomise(build(name, kind.usual, params), 0)
+    sequence = features(model.frontend, 0, frames=12)
+    with torch.no_grad():
+        trace = model.trace(sequence)
+        assert torch.equal(trace.output, model(sequence))
+    assert trace.latent.dim() == 3
+    assert trace.layers
+    assert all(layer.dim() == 4 and len(layer) == 2 for layer in trace.layers)
+    sound = torch.randn(2, kind.usual.channels, 3001)
+    with torch.no_grad():
+        assert model.enhance(sound).shape == (2, 3001)
+
+
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in CAUSAL])
+def test_a_network_that_sees_the_future_cannot_stream(name: str) -> None:
+    model = build(name, network(name).usual, SIZES.get(name.removesuffix("_offline"), [{}])[0]).eval()
+    with pytest.raises(ModelError, match="whole signals"):
+        model.initial_state(1)
+    with pytest.raises(AssertionError):
+        assert_causal(model, 0)
+
+
+# What the authors' code or arithmetic on known facts says.
+@pytest.mark.parametrize(
+    ("name", "frontend", "params", "expected"),
+    [
+        ("metricgan", {"features": "log1p"}, {}, 826_714),
+        ("metricgan_offline", {"features": "log1p"}, {}, 1_895_514),
+        ("ft_jnf", {"features": "complex", "mask": "complex", "channels": 5}, {}, 877_826),
+        ("ft_jnf_offline", {"features": "complex", "mask": "complex", "channels": 5}, {}, 1_206_786),
+    ],
+)
+def test_published_sizes_have_their_published_parameters(
+    name: str, frontend: dict, params: dict, expected: int
+) -> None:
+    assert cost.parameters(build(name, Frontend(**frontend), params)) == expected
+
+
+@pytest.mark.parametrize(("sizes", "share"), [((128, 64), 0.256), ((48, 24), 0.039)])
+def test_students_of_system_3_have_their_share_of_the_teachers_parameters(sizes: tuple, share: float) -> None:
+    params = dict(zip(("hidden_frequency", "hidden_time"), sizes, strict=True))
+    usual = network("ft_jnf_offline").usual
+    student = cost.parameters(build("ft_jnf_offline", usual, params))
+    assert student / cost.parameters(build("ft_jnf_offline", usual, {})) == pytest.approx(share, abs=5e-4)
 
 
 class Forgetful(DaeUnet):
@@ -210,6 +272,7 @@ def test_a_network_that_cannot_be_built_says_why(name: str, params: dict, kind: 
 
 USERS_NETWORK = """
 from earshot.core.config import Config
+from earshot.models import cost
 from earshot.models.dae_unet import DaeUnet, DaeUnetParams
 
 class Params(DaeUnetParams):
