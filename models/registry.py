@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 NETWORKS = {
     "dae_unet": "earshot.models.dae_unet:DaeUnet",
+    "conv_tasnet": "earshot.models.conv_tasnet:ConvTasnet",
+    "dccrn": "earshot.models.dccrn:Dccrn",
     "ft_jnf": "earshot.models.ft_jnf:FtJnf",
     "ft_jnf_offline": "earshot.models.ft_jnf:FtJnfOffline",
     "metricgan": "earshot.models.metricgan:MetricGan",
     "metricgan_offline": "earshot.models.metricgan:MetricGanOffline",
+    "mobile_unet": "earshot.models.mobile_unet:MobileUnet",
     "rt_senet": "earshot.models.rt_senet:RtSenet",
     "wave_unet": "earshot.models.wave_unet:WaveUnet",
 }

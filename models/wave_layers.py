@@ -163,8 +163,8 @@ class Walk:
         return made
 
     def take(self, name: str) -> Tensor:
-        """A state as it came in."""
-        return self._state[name]
+        """A state as it came in, or as an earlier part of this chunk left it."""
+        return self.following.get(name, self._state[name])
 
 
 def fold(module: nn.Module) -> None:
