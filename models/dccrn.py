@@ -70,7 +70,7 @@ class ComplexConv(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.weights = ComplexWeights((outputs, inputs, 2, 5), 0, 1)
-        self.norm = nn.BatchNorm2d(2 * outputs)
+        self.norm: nn.Module = nn.BatchNorm2d(2 * outputs)
         self.slope = nn.PReLU(2 * outputs)
         self.folded: CausalConv | None = None
 
@@ -93,7 +93,7 @@ class ComplexConv(nn.Module):
         plain.conv.weight.data.copy_(weight)
         plain.norm = self.norm
         plain.eval().fold()
-        self.folded = plain
+        self.folded, self.norm = plain, nn.Identity()
 
     def _present(self, seen: Tensor) -> Tensor:
         if self.folded is not None:
@@ -135,7 +135,7 @@ class ComplexUpsample(nn.Module):
         else:
             plain.conv.bias = self.bias
         plain.eval().fold()
-        self.folded = plain
+        self.folded, self.norm = plain, nn.Identity()
 
     def _present(self, now: Tensor, before: Tensor) -> Tensor:
         (real, imag), (past_real, past_imag) = now.chunk(2, 1), before.chunk(2, 1)

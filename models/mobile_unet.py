@@ -1,7 +1,7 @@
 """System 2: a full-band mobile UNet at 48 kHz (Drossos, Heikkinen, Tsiaflakis, MMSP 2025, arXiv 2509.05079).
 
-Known: 48 kHz, causal, frame by frame; magnitudes in, mask out; a UNet with look-back frames, convolutions that span time,
-recurrent layers on the signal and on the estimated mask, MobileNet-style inverted bottlenecks, causal instance norm.
+Known: 48 kHz, causal, frame by frame; magnitudes in, mask out; a UNet with look-back frames, convolutions that span
+time, recurrent layers on the signal and on the estimated mask, MobileNet-style inverted bottlenecks, causal norms.
 Reconstructed: look-back frames as input channels, strides on frequency only, a GRU at the bottleneck and a small one on
 the mask, running moments (`moments.RunningNorm`), and all sizes. A window of 8 ms (`{window: 384, hop: 192, fft: 384}`)
 makes the variant for hearing aids.

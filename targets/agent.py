@@ -349,15 +349,22 @@ class Stft:
     """Analysis and synthesis, any number of hops at a time; what comes out does not depend on how a stream is cut.
 
     The arithmetic is that of earshot's `Frontend`: frame t ends with hop t, square-root Hann on both sides, features
-    (|X|² + 1e-10)^(compression / 2), output delayed by `delay` samples.
+    (|X|² + 1e-10)^(compression / 2) or what else it says, output delayed by `delay` samples. Of several microphones the
+    first is the one whose sound is enhanced.
     """
 
     def __init__(self, frontend: dict[str, Any]) -> None:
         self.rate, self.hop, self.window, self.fft = (int(frontend[key]) for key in ("rate", "hop", "window", "fft"))
-        known = (frontend["kind"], frontend["window_kind"], frontend["mask"]) == ("stft", "sqrt_hann", "magnitude")
+        self.kind, self.mask = frontend.get("features", "magnitude"), frontend["mask"]
+        self.channels = int(frontend.get("channels", 1))
+        known = (frontend["kind"], frontend["window_kind"]) == ("stft", "sqrt_hann")
+        known = known and self.kind in ("magnitude", "log1p", "complex") and self.mask in ("magnitude", "complex")
+        known = known and self.channels >= 1 and (self.channels == 1 or self.kind == "complex")
         if not known or self.window != 2 * self.hop or self.fft < self.window or self.hop < 1:
             raise AgentError(f"this agent does not know the frontend {json.dumps(frontend)}", "update agent.py")
         self.bins = self.fft // 2 + 1
+        self.inputs = self.bins * (2 * self.channels if self.kind == "complex" else 1)
+        self.outputs = self.bins * (2 if self.mask == "complex" else 1)
         self.delay = self.window - self.hop
         self.exponent = np.array(frontend["compression"] / 2, np.float32)
         phase = 2 * np.pi * np.arange(self.window) / self.window
@@ -366,19 +373,33 @@ class Stft:
         self.forward, self.inverse = _transforms(self.fft, self.window)
         self.recent, self.pending = np.zeros(self.window, np.float32), np.zeros(self.hop, np.float32)
         self.past = self.recent[self.hop :]
+        self.pasts = [self.past] + [np.zeros(self.hop, np.float32) for _ in range(1, self.channels)]
 
     def reset(self) -> None:
         """Back to silence."""
         self.recent.fill(0)
         self.pending.fill(0)
+        for past in self.pasts:
+            past.fill(0)
 
     def analyse(self, block: np.ndarray) -> np.ndarray:
-        """Spectra complex64 `[hops, bins]` of the next samples float32 `[hops * hop]`."""
+        """Spectra complex64 of the next samples.
+
+        float32 `[hops * hop]` -> `[hops, bins]`, or of several microphones `[hops * hop, channels]` -> `[hops, bins,
+        channels]`.
+        """
+        if self.channels == 1:
+            return self._analyse(block, self.past)
+        if block.shape[1:] != (self.channels,):
+            raise ValueError(f"sound of {self.channels} microphones is needed, got an array of shape {block.shape}")
+        return np.stack([self._analyse(block[:, number], past) for number, past in enumerate(self.pasts)], axis=2)
+
+    def _analyse(self, block: np.ndarray, past: np.ndarray) -> np.ndarray:
         count, rest = divmod(len(block), self.hop)
         if rest or not count:
             raise ValueError(f"a block holds whole hops of {self.hop} samples, got {len(block)}")
-        samples = np.concatenate((self.past, block))
-        self.past[:] = samples[len(block) :]
+        samples = np.concatenate((past, block))
+        past[:] = samples[len(block) :]
         step = self.hop * 4
         frames = np.ndarray((count, self.window), np.float32, samples, 0, (step, 4)) * self.weights
         spectrum = np.empty((count, self.bins), np.complex64)
@@ -386,12 +407,23 @@ class Stft:
         return spectrum
 
     def features(self, spectrum: np.ndarray) -> np.ndarray:
-        """Compressed magnitudes float32 `[hops, bins]`."""
-        parts = spectrum.view(np.float32)
+        """What the graph gets, float32 `[hops, inputs]`: bins one after another, each with all its parts."""
+        parts = spectrum.reshape(len(spectrum), -1).view(np.float32)
+        if self.kind == "complex":
+            return parts
         squares = parts * parts
         power = squares[:, 0::2] + squares[:, 1::2]
         power += FEATURE_EPSILON
+        if self.kind == "log1p":
+            return np.log1p(np.sqrt(power, out=power), out=power)
         return np.power(power, self.exponent, out=power)
+
+    def apply(self, spectrum: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """The first microphone's spectra, masked: float32 `[hops, outputs]` -> complex64 `[hops, bins]`."""
+        if self.channels > 1:
+            spectrum = np.ascontiguousarray(spectrum[..., 0])
+        spectrum *= np.ascontiguousarray(mask).view(np.complex64) if self.mask == "complex" else mask
+        return spectrum
 
     def synthesise(self, spectrum: np.ndarray) -> np.ndarray:
         """The next samples float32 `[hops * hop]` of masked spectra."""
@@ -403,6 +435,38 @@ class Stft:
         rising[1:] += falling[:-1]
         self.pending[:] = falling[-1]
         return rising.reshape(-1)
+
+
+class Chunks:
+    """The frontend of graphs that work on samples: a hop goes in, a hop comes out, at once."""
+
+    def __init__(self, frontend: dict[str, Any]) -> None:
+        self.rate, self.hop = int(frontend["rate"]), int(frontend["hop"])
+        if frontend.get("channels", 1) != 1 or self.hop < 1:
+            raise AgentError(f"this agent does not know the frontend {json.dumps(frontend)}", "update agent.py")
+        self.channels, self.delay = 1, 0
+        self.bins = self.inputs = self.outputs = self.hop
+
+    def reset(self) -> None:
+        """Nothing is kept."""
+
+    def analyse(self, block: np.ndarray) -> np.ndarray:
+        """The next samples float32 `[hops * hop]` as `[hops, hop]`."""
+        if len(block) % self.hop or not len(block):
+            raise ValueError(f"a block holds whole hops of {self.hop} samples, got {len(block)}")
+        return np.ascontiguousarray(block, np.float32).reshape(-1, self.hop)
+
+    def features(self, chunks: np.ndarray) -> np.ndarray:
+        """The samples themselves."""
+        return chunks
+
+    def apply(self, chunks: np.ndarray, output: np.ndarray) -> np.ndarray:
+        """What the graph made of them."""
+        return output
+
+    def synthesise(self, chunks: np.ndarray) -> np.ndarray:
+        """The next samples float32 `[hops * hop]`."""
+        return chunks.reshape(-1)
 
 
 def _address(array: np.ndarray) -> int:
@@ -505,11 +569,15 @@ class StreamEnhancer:
 
     def __init__(self, path: str | Path, threads: int = 1, delegate: bool = True) -> None:
         self.graph = StreamGraph(path, threads, delegate)
-        self.stft = Stft(self.graph.description["frontend"])
-        if not self.graph.bins == self.graph.mask.size == self.stft.bins:
-            raise AgentError(f"{path}: the graph takes {self.graph.bins} values a frame, the frontend {self.stft.bins}")
+        frontend = self.graph.description["frontend"]
+        self.stft: Any = Chunks(frontend) if frontend["kind"] == "wave" else Stft(frontend)
+        sides = (("takes", self.graph.bins, self.stft.inputs), ("gives", self.graph.mask.size, self.stft.outputs))
+        for verb, found, wanted in sides:
+            if found != wanted:
+                raise AgentError(f"{path}: the graph {verb} {found} values a frame, the frontend has {wanted}")
         self.rate, self.hop, self.delay = self.stft.rate, self.stft.hop, self.stft.delay
-        self._one_hop = hop_path(self.stft, self.graph) if self.graph.direct else None
+        usual = isinstance(self.stft, Stft) and (self.stft.kind, self.stft.mask) == ("magnitude", "magnitude")
+        self._one_hop = hop_path(self.stft, self.graph) if self.graph.direct and usual else None
 
     def reset(self) -> None:
         """Back to the start of a stream."""
@@ -517,20 +585,25 @@ class StreamEnhancer:
         self.stft.reset()
 
     def process(self, block: np.ndarray) -> np.ndarray:
-        """The next samples, float32 `[hops * hop]` in and out; what comes out is `delay` samples late."""
+        """The next samples, float32 `[hops * hop]` in and out; what comes out is `delay` samples late.
+
+        Of several microphones, `[hops * hop, channels]` goes in.
+        """
         if len(block) == self.hop and self._one_hop:
             return self._one_hop(block)
         spectrum = self.stft.analyse(block)
-        mask = self.graph.run(self.stft.features(spectrum))
-        spectrum *= mask
-        return self.stft.synthesise(spectrum)
+        output = self.graph.run(self.stft.features(spectrum))
+        return self.stft.synthesise(self.stft.apply(spectrum, output))
 
     def enhance(self, noisy: np.ndarray) -> np.ndarray:
-        """A whole signal float32 `[samples]`, from a fresh state; the output is aligned and of equal length."""
+        """A whole signal float32 `[samples]`, from a fresh state; the output is aligned and of equal length.
+
+        Of several microphones, `[samples, channels]` goes in.
+        """
         self.reset()
         noisy = np.asarray(noisy, np.float32)
         hops = -(-(len(noisy) + self.delay) // self.hop)
-        padded = np.zeros(hops * self.hop, np.float32)
+        padded = np.zeros((hops * self.hop, *noisy.shape[1:]), np.float32)
         padded[: len(noisy)] = noisy
         size = BLOCK_HOPS * self.hop
         blocks = [self.process(padded[start : start + size]) for start in range(0, len(padded), size)]
@@ -737,6 +810,12 @@ def swinging_noise(samples: int, rate: int) -> np.ndarray:
     return noise * (0.05 + 0.05 * np.sin(2 * np.pi * 4 * np.arange(samples, dtype=np.float32) / rate))
 
 
+def every_microphone(sound: np.ndarray, enhancer: StreamEnhancer) -> np.ndarray:
+    """One microphone's sound as it reaches all, a few samples apart: `[samples]` or `[samples, channels]`."""
+    count = enhancer.stft.channels
+    return sound if count == 1 else np.stack([np.roll(sound, 3 * number) for number in range(count)], axis=1)
+
+
 def read_sound(path: str, samples: int) -> np.ndarray:
     """Raw float32 samples, repeated to the length asked for. Raises AgentError."""
     try:
@@ -780,8 +859,8 @@ def profile(
     conditions = Conditions(max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0)
     enhancer = StreamEnhancer(path, threads, delegate)
     count = (frames + warmup) * enhancer.hop
-    sound = read_sound(audio, count) if audio else swinging_noise(count, enhancer.rate)
-    hops = list(sound.reshape(-1, enhancer.hop))
+    sound = every_microphone(read_sound(audio, count) if audio else swinging_noise(count, enhancer.rate), enhancer)
+    hops = list(sound.reshape(-1, enhancer.hop, *sound.shape[1:]))
     graph_ns, clock, process = enhancer.graph.time_invokes(), time.perf_counter_ns, enhancer.process
     all_graph: list[int] = []
     all_path: list[int] = []
@@ -872,7 +951,7 @@ def next_turn() -> None:
 
 def stored_frames(enhancer: StreamEnhancer, count: int) -> np.ndarray:
     """Frames `[count, bins]` of swinging noise, as the graph stores them."""
-    sound = swinging_noise(count * enhancer.hop, enhancer.rate)
+    sound = every_microphone(swinging_noise(count * enhancer.hop, enhancer.rate), enhancer)
     return enhancer.graph.frame.encode(enhancer.stft.features(enhancer.stft.analyse(sound)))
 
 

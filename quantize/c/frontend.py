@@ -90,6 +90,11 @@ def write_frontend(graph: Graph, out: Path, name: str = "model") -> list[Path]:
     """
     description = description_of(graph)
     frontend = description.frontend
+    if (frontend.kind, frontend.features, frontend.mask, frontend.channels) != ("stft", "magnitude", "magnitude", 1):
+        raise ModelError(
+            f"{graph.source}: the C frontend has magnitudes of one microphone in and real gains out, and nothing else",
+            "take the network's C alone, and write its frontend",
+        )
     if frontend.fft % 2 or not 4 <= frontend.fft <= 2 * _LARGEST:
         limits = f"fft is {frontend.fft}; the C frontend takes even sizes from 4 to {2 * _LARGEST}"
         raise ModelError(f"{graph.source}: {limits}", "train with an fft of a power of two")

@@ -18,6 +18,7 @@ from earshot.core.errors import ConfigError, ModelError, UsageError
 from earshot.models import cost
 from earshot.models.dae_unet import DaeUnet, DaeUnetParams
 from earshot.models.frontend import Frontend
+from earshot.models.moments import RunningNorm
 from earshot.models.registry import NETWORKS, build, network
 from earshot.models.streaming import State, StreamingModel, Trace
 
@@ -32,12 +33,22 @@ SIZES: dict[str, list[dict[str, Any]]] = {
         {"channels": [8, 8], "strides": [4, 4], "kernel_time": 1, "decoder_blocks": False, "latent": 8, "hidden": 8},
         {"channels": [4, 6, 10], "strides": [4, 2, 2], "widths": [5, 7, 11, 3, 2], "latent": 3, "hidden": 5},
     ],
+    "conv_tasnet": [
+        {"basis": 9, "bottleneck": 5, "inner": 7, "blocks": 2, "stacks": 2},
+        {"basis": 6, "kernel": 150, "stride": 64, "bottleneck": 4, "inner": 5, "span": 4, "blocks": 3, "stacks": 1},
+    ],
+    "dccrn": [{"channels": [3, 4, 5], "hidden": 6}, {"channels": [4], "hidden": 3}],
+    "mobile_unet": [
+        {"channels": [4, 6, 8], "hidden": 9, "mask_hidden": 5},
+        {"channels": [4, 6], "strides": [4, 8], "lookback": 0, "kernel_time": 1, "hidden": 5, "forget": 0.2},
+    ],
     "ft_jnf": [{"hidden_frequency": 6, "hidden_time": 5}],
     "metricgan": [{"hidden": 9, "wide": 7}],
     "rt_senet": [{"channels": [4, 6, 8]}, {"channels": [5, 3], "strides": [2, 8], "kernel": 11}],
     "wave_unet": [{"channels": [4, 6, 8, 9]}, {"channels": [3, 5], "strides": [8], "kernel": 4, "pace": 1}],
 }
-FRONTENDS = {"dae_unet": [NARROW, WIDE]}
+HEARING_AID = Frontend(rate=48000, window=384, hop=192, fft=384)
+FRONTENDS = {"dae_unet": [NARROW, WIDE], "mobile_unet": [network("mobile_unet").usual, HEARING_AID]}
 CAUSAL = [name for name in NETWORKS if network(name).causal]
 EVERY = [
     (name, frontend, params)
@@ -179,6 +190,27 @@ def test_students_of_system_3_have_their_share_of_the_teachers_parameters(sizes:
     usual = network("ft_jnf_offline").usual
     student = cost.parameters(build("ft_jnf_offline", usual, params))
     assert student / cost.parameters(build("ft_jnf_offline", usual, {})) == pytest.approx(share, abs=5e-4)
+
+
+def test_the_low_latency_variant_of_system_2_keeps_eight_milliseconds() -> None:
+    model = build("mobile_unet", HEARING_AID, {})
+    assert {found.metric: found.value for found in cost.cost(model)}["algorithmic_latency_ms"] == 8
+
+
+@pytest.mark.parametrize(("spans", "dims"), [("bins", 3), ("frame", (1, 3))])
+@pytest.mark.parametrize("floor", [0.0, 0.25])
+def test_running_norms_are_their_recursion_in_plain_numbers(spans: str, dims: Any, floor: float) -> None:
+    sequence = torch.randn(2, 3, 9, 5, generator=torch.Generator().manual_seed(0)) + 1
+    mean = square = torch.zeros(1)
+    expected = []
+    for time, frame in enumerate(sequence.split(1, 2), start=1):
+        share = max(1 / time, floor)
+        mean = (1 - share) * mean + share * frame.mean(dims, keepdim=True)
+        square = (1 - share) * square + share * frame.square().mean(dims, keepdim=True)
+        expected.append((frame - mean) / (square - mean**2 + 1e-5).sqrt())
+    with torch.no_grad():
+        found = RunningNorm(3, spans, floor)(sequence)
+    assert torch.allclose(found, torch.cat(expected, 2), atol=1e-4)
 
 
 class Forgetful(DaeUnet):

@@ -9,10 +9,10 @@ import torch
 from earshot.core.config import parse
 from earshot.core.errors import ConfigError
 from earshot.models.frontend import Frontend
-from earshot.pipeline.training.config import LossConfig, PruneConfig, TrainConfig
+from earshot.pipeline.training.config import LossConfig, PruneConfig, TeachingConfig, TrainConfig
 from earshot.pipeline.training.losses import si_sdr, task_loss
 from earshot.pipeline.training.perceptual import disturbance_loss, intelligibility_loss
-from earshot.pipeline.training.schedule import learning_rate
+from earshot.pipeline.training.schedule import learning_rate, shares
 
 FRONTEND = Frontend(window=64, hop=32, fft=64)
 DICE = np.random.default_rng(5)
@@ -106,6 +106,13 @@ def test_a_schedule_passes_through_its_marks_without_jumps(schedule: str, expect
     )
 
 
+def test_two_step_teaching_follows_the_teacher_first_and_the_task_then() -> None:
+    config = TeachingConfig(method="output", weight=0.3, epochs=2, steps_per_epoch=10)
+    assert {shares(config, step) for step in range(20)} == {(1.0, 0.3)}
+    config = config.model_copy(update={"two_step": 0.25})
+    assert [shares(config, step) for step in (0, 4, 5, 19)] == [(0.0, 0.3), (0.0, 0.3), (1.0, 0.0), (1.0, 0.0)]
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "one_cycle"])
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_shortest_schedules_are_positive(schedule: str, steps: int) -> None:
@@ -118,6 +125,9 @@ def test_the_shortest_schedules_are_positive(schedule: str, steps: int) -> None:
     [
         (TrainConfig, {"epochs": 0}, "epochs"),
         (TrainConfig, {"learning_rate": float("nan")}, "finite"),
+        (TeachingConfig, {"two_step": 0.5}, "name a method"),
+        (TeachingConfig, {"only_where_better": True}, "name a method"),
+        (TeachingConfig, {"method": "output", "two_step": 1.0}, "two_step"),
         (TrainConfig, {"schedule": "linear"}, "cosine"),
         (TrainConfig, {"loss": {"magnitude": 0, "complex": 0}}, "at least one weight"),
         (TrainConfig, {"launcher": {"devises": 2}}, "did you mean 'devices'"),

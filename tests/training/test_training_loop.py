@@ -139,6 +139,29 @@ def test_a_teacher_counts_by_its_weight(tmp_path: Path) -> None:
     assert taught["latent_cosine"] != alone
 
 
+@pytest.mark.parametrize("way", [{"two_step": 0.5}, {"only_where_better": True}])
+def test_how_a_teacher_teaches_changes_what_is_learnt(tmp_path: Path, way: dict) -> None:
+    teacher, usual = tiny.network(9), {"method": "output", "weight": 5.0}
+    plain = tiny.run(tmp_path / "plain", tiny.settings(**usual), teacher=teacher)
+    changed = tiny.run(tmp_path / "changed", tiny.settings(**usual, **way), teacher=teacher)
+    assert tiny.digest(plain.model) != tiny.digest(changed.model)
+
+
+def test_a_teacher_of_another_family_and_frame_rate_teaches(tmp_path: Path) -> None:
+    """On samples, half as often, and deeper: waveforms are what both have in common, and frames are pooled."""
+    teacher = build("rt_senet", Frontend(kind="wave", hop=64), {"channels": [3, 4], "strides": [4, 4]})
+    alone = tiny.digest(tiny.run(tmp_path / "alone", tiny.settings()).model)
+    for method in ("output", "output_waveform", "latent_cosine", "cnnc", "similarity"):
+        trained = tiny.run(tmp_path / method, tiny.settings(method=method, weight=2.0), teacher=teacher)
+        assert tiny.digest(trained.model) != alone
+
+
+def test_a_student_on_samples_trains(tmp_path: Path) -> None:
+    student = build("rt_senet", Frontend(kind="wave", hop=64), {"channels": [4, 6], "strides": [4, 4]})
+    trained = tiny.run(tmp_path, tiny.settings(epochs=6, learning_rate=0.01), model=student)
+    assert trained.curves[-1].validation_loss < trained.curves[0].validation_loss
+
+
 def test_a_teacher_that_does_not_fit_is_refused(tmp_path: Path) -> None:
     other = Frontend(rate=8000, window=64, hop=32, fft=64)
     with pytest.raises(ModelError, match="8000 and 16000 Hz"):
