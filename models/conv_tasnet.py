@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from earshot.core.config import Config
 from earshot.models.frontend import Frontend
+from earshot.models.module_list import Parts
 from earshot.models.moments import RunningNorm
 from earshot.models.streaming import State, StreamingModel, Trace
 from earshot.models.wave_layers import ChunkConv, ChunkUpsample, Walk, as_chunks, as_layer, as_signal
@@ -60,7 +61,7 @@ class Block(nn.Module):
         super().__init__()
         wide = params.inner
         self.into = nn.Sequential(nn.Conv2d(params.bottleneck, wide, 1), nn.PReLU())
-        self.norms = nn.ModuleList(RunningNorm(wide, "frame", 0.0) for _ in range(2))
+        self.norms: Parts[RunningNorm] = Parts(RunningNorm(wide, "frame", 0.0) for _ in range(2))
         self.depthwise = ChunkConv(wide, wide, params.span, dilation=dilation, groups=wide, norm=False)
         self.slope = nn.PReLU()
         self.residual = nn.Conv2d(wide, params.bottleneck, 1)
@@ -68,22 +69,22 @@ class Block(nn.Module):
 
     def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Whole signals: the next block's input, and the skip."""
-        rich = _normed(self.norms[0], self.into(signal))
-        rich = _normed(self.norms[1], self.slope(self.depthwise(rich)))
+        rich = _normed(self.norms.part(0), self.into(signal))
+        rich = _normed(self.norms.part(1), self.slope(self.depthwise(rich)))
         return signal + self.residual(rich), self.skip(rich)
 
     def step(self, name: str, walk: Walk, chunk: Tensor) -> tuple[Tensor, Tensor]:
         """One chunk."""
-        rich = _norm_step(self.norms[0], f"{name}_first", walk, self.into(chunk))
+        rich = _norm_step(self.norms.part(0), f"{name}_first", walk, self.into(chunk))
         rich = self.slope(walk.through(f"{name}_past", self.depthwise, rich))
-        rich = _norm_step(self.norms[1], f"{name}_second", walk, rich)
+        rich = _norm_step(self.norms.part(1), f"{name}_second", walk, rich)
         return chunk + self.residual(rich), self.skip(rich)
 
     def states(self, name: str, batch: int) -> State:
         """Moments of both norms and the depthwise convolution's look-back."""
         first, second = (
             norm.states(f"{name}_{which}", batch) for norm, which in zip(self.norms, ("first", "second"), strict=True)
-        )  # type: ignore[operator]
+        )
         return {**first, f"{name}_past": self.depthwise.cache(batch), **second}
 
 
@@ -102,7 +103,7 @@ class ConvTasnet(StreamingModel):
         self.encoder = ChunkConv(1, params.basis, params.kernel, stride=params.stride, norm=False, activation=nn.ReLU())
         self.norm = RunningNorm(params.basis, "frame", 0.0)
         self.into = nn.Conv2d(params.basis, params.bottleneck, 1)
-        self.blocks = nn.ModuleList(
+        self.blocks: Parts[Block] = Parts(
             Block(params, 2**power) for _ in range(params.stacks) for power in range(params.blocks)
         )
         self.mask = nn.Sequential(nn.PReLU(), nn.Conv2d(params.bottleneck, params.basis, 1), nn.Sigmoid())
@@ -112,7 +113,7 @@ class ConvTasnet(StreamingModel):
         """Look-backs and moments."""
         state = {"encoder": self.encoder.cache(batch), **self.norm.states("norm", batch)}
         for index, block in enumerate(self.blocks):
-            state |= block.states(f"block{index}", batch)  # type: ignore[operator]
+            state |= block.states(f"block{index}", batch)
         state["decoder"] = self.decoder.cache(batch)
         return {name: value for name, value in state.items() if value.numel()}
 
@@ -122,7 +123,7 @@ class ConvTasnet(StreamingModel):
         basis = walk.through("encoder", self.encoder, frame)
         current, skips = self.into(_norm_step(self.norm, "norm", walk, basis)), []
         for index, block in enumerate(self.blocks):
-            current, skip = block.step(f"block{index}", walk, current)  # type: ignore[operator]
+            current, skip = block.step(f"block{index}", walk, current)
             skips.append(skip)
         masked = basis * self.mask(sum(skips[1:], skips[0]))
         return walk.through("decoder", self.decoder, masked), walk.following
@@ -144,11 +145,11 @@ class ConvTasnet(StreamingModel):
         return copy.deepcopy(self).eval()
 
 
-def _normed(norm: nn.Module, signal: Tensor) -> Tensor:
+def _normed(norm: RunningNorm, signal: Tensor) -> Tensor:
     return norm(signal.transpose(2, 3)).transpose(2, 3)
 
 
-def _norm_step(norm: nn.Module, name: str, walk: Walk, chunk: Tensor) -> Tensor:
+def _norm_step(norm: RunningNorm, name: str, walk: Walk, chunk: Tensor) -> Tensor:
     """The norm moves on with every column of the chunk."""
-    columns = [norm.step(name, walk, column) for column in chunk.split(1, 3)]  # type: ignore[operator]
+    columns = [norm.step(name, walk, column) for column in chunk.split(1, 3)]
     return torch.cat(columns, 3)

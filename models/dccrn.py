@@ -24,6 +24,7 @@ from earshot.core.config import Config
 from earshot.models.frontend import Frontend
 from earshot.models.layers import CausalConv, RecurrentLstm, Upsample
 from earshot.models.layers import fold as fold_layers
+from earshot.models.module_list import Parts
 from earshot.models.streaming import State, StreamingModel, Trace
 
 
@@ -128,7 +129,9 @@ class ComplexUpsample(nn.Module):
         """One plain transposed convolution, its norm folded."""
         weight = self.weights()
         plain = Upsample(weight.shape[0], weight.shape[1], 4, norm=self.bias is None)
-        plain.conv = nn.ConvTranspose2d(*weight.shape[:2], (1, 5), stride=(1, 2), bias=self.bias is not None)
+        plain.conv = nn.ConvTranspose2d(
+            weight.shape[0], weight.shape[1], (1, 5), stride=(1, 2), bias=self.bias is not None
+        )
         plain.conv.weight.data.copy_(weight)
         if self.bias is None:
             plain.norm = self.norm
@@ -165,11 +168,11 @@ class Dccrn(StreamingModel):
             self.bins.append((self.bins[-1] - 1) // 2 + 1)
         widths = params.channels
         pairs = list(zip((1, *widths[:-1]), widths, strict=True))
-        self.down = nn.ModuleList(ComplexConv(inputs, outputs) for inputs, outputs in pairs)
+        self.down: Parts[ComplexConv] = Parts(ComplexConv(inputs, outputs) for inputs, outputs in pairs)
         flat = widths[-1] * self.bins[-1]
         self.real, self.imag = (RecurrentLstm(flat, params.hidden) for _ in range(2))
-        self.back = nn.ModuleList(nn.Linear(params.hidden, flat) for _ in range(2))
-        self.up = nn.ModuleList(
+        self.back: Parts[nn.Linear] = Parts(nn.Linear(params.hidden, flat) for _ in range(2))
+        self.up: Parts[ComplexUpsample] = Parts(
             ComplexUpsample(outputs, inputs, last=index == len(pairs) - 1)
             for index, (inputs, outputs) in enumerate(reversed(pairs))
         )
@@ -226,7 +229,7 @@ class Dccrn(StreamingModel):
         folded = copy.deepcopy(self).eval()
         fold_layers(folded)
         for part in [*folded.down, *folded.up]:
-            part.fold()  # type: ignore[operator]
+            part.fold()
         return folded
 
     def _latent(self, rr: Tensor, ii: Tensor, ri: Tensor, ir: Tensor) -> tuple[Tensor, Tensor]:

@@ -23,6 +23,7 @@ from torch.nn import functional
 from earshot.core.config import Config
 from earshot.models.frontend import Frontend
 from earshot.models.layers import CausalConv, Expand, InvertedBottleneck, Recurrent, Squeeze, Upsample, fold
+from earshot.models.module_list import Parts
 from earshot.models.moments import RunningNorm
 from earshot.models.streaming import State, StreamingModel, Trace
 from earshot.models.wave_layers import Walk
@@ -80,18 +81,19 @@ class MobileUnet(StreamingModel):
             bins.append((bins[-1] - 1) // stride + 1)
         self.bins, widths = bins, params.channels
         inputs = (1 + params.lookback, *widths[:-1])
-        self.down = nn.ModuleList(
+        self.down: Parts[CausalConv] = Parts(
             CausalConv(source, width, 1, stride + 1, stride=stride, norm=False)
             for source, width, stride in zip(inputs, widths, params.strides, strict=True)
         )
-        self.norms = nn.ModuleList(RunningNorm(width, "bins", params.forget) for width in widths)
+        self.norms: Parts[RunningNorm] = Parts(RunningNorm(width, "bins", params.forget) for width in widths)
         outer = [*widths, *reversed(widths[:-1])]
         blocks = [InvertedBottleneck(width, width * params.expansion, params.kernel_time) for width in outer]
-        self.encoder, self.decoder = nn.ModuleList(blocks[: len(widths)]), nn.ModuleList(blocks[len(widths) :])
+        self.encoder: Parts[InvertedBottleneck] = Parts(blocks[: len(widths)])
+        self.decoder: Parts[InvertedBottleneck] = Parts(blocks[len(widths) :])
         self.squeeze = Squeeze(widths[-1], bins[-1], params.hidden)
         self.recurrent = Recurrent(params.hidden, params.hidden)
         self.expand = Expand(params.hidden, widths[-1], bins[-1])
-        self.up = nn.ModuleList(
+        self.up: Parts[Upsample] = Parts(
             Upsample(source, width, stride, norm=False)
             for source, width, stride in zip(widths[::-1], (*widths[-2::-1], 1), params.strides[::-1], strict=True)
         )
@@ -103,11 +105,11 @@ class MobileUnet(StreamingModel):
         """Past features, look-backs of the blocks, moments of the norms, both GRUs' states."""
         state: State = {"past": self.mask_out.weight.new_zeros(batch, self.lookback, 1, self.bins[0])}
         for index, (norm, block) in enumerate(zip(self.norms, self.encoder, strict=True)):
-            state |= norm.states(f"norm{index}", batch)  # type: ignore[operator]
-            state[f"enc{index}"] = block.cache(batch, self.bins[index + 1])  # type: ignore[operator]
+            state |= norm.states(f"norm{index}", batch)
+            state[f"enc{index}"] = block.cache(batch, self.bins[index + 1])
         state["gru"] = self.recurrent.cache(batch)
         for index, block in enumerate(self.decoder):
-            state[f"dec{index}"] = block.cache(batch, self.bins[-2 - index])  # type: ignore[operator]
+            state[f"dec{index}"] = block.cache(batch, self.bins[-2 - index])
         state["mask_gru"] = self.mask_recurrent.cache(batch)
         return {name: value for name, value in state.items() if value.numel()}
 
@@ -119,22 +121,22 @@ class MobileUnet(StreamingModel):
             current = torch.cat([walk.take("past"), frame], 1)
             walk.following["past"] = current[:, 1:]
 
-        def through(name: str, block: nn.Module, value: Tensor) -> Tensor:
+        def through(name: str, block: InvertedBottleneck, value: Tensor) -> Tensor:
             if name not in state:
                 return block(value)
-            value, walk.following[name] = block.step(value, state[name])  # type: ignore[operator]
+            value, walk.following[name] = block.step(value, state[name])
             return value
 
         skips = []
         for index, (down, norm, block) in enumerate(zip(self.down, self.norms, self.encoder, strict=True)):
-            current = through(f"enc{index}", block, norm.step(f"norm{index}", walk, down(current)))  # type: ignore[operator]
+            current = through(f"enc{index}", block, norm.step(f"norm{index}", walk, down(current)))
             skips.append(current)
         hidden = self.recurrent.step(self.squeeze.step(current), state["gru"])
         current = self.expand.step(hidden)
         for index, up in enumerate(self.up):
             current = up(current + skips[-1 - index])
             if index < len(self.decoder):
-                current = through(f"dec{index}", self.decoder[index], current)
+                current = through(f"dec{index}", self.decoder.part(index), current)
         smooth = self.mask_recurrent.step(self.mask_in.step(current), state["mask_gru"])
         walk.following |= {"gru": hidden, "mask_gru": smooth}
         return torch.sigmoid(current + self.mask_out(smooth)[:, None, None]), walk.following
@@ -153,7 +155,7 @@ class MobileUnet(StreamingModel):
         for index, up in enumerate(self.up):
             current = up(current + skips[-1 - index])
             if index < len(self.decoder):
-                current = self.decoder[index](current)
+                current = self.decoder.part(index)(current)
                 layers.append(current)
         smooth = self.mask_recurrent(self.mask_in(current))
         return Trace(torch.sigmoid(current + self.mask_out(smooth)[:, None]), latent, tuple(layers))

@@ -23,6 +23,7 @@ from earshot.core.config import Config
 from earshot.models.frontend import Frontend
 from earshot.models.layers import Recurrent
 from earshot.models.layers import fold as fold_layers
+from earshot.models.module_list import Parts
 from earshot.models.streaming import State, StreamingModel, Trace
 from earshot.models.wave_layers import ChunkConv, ChunkUpsample, Walk, as_chunks, as_layer, as_signal, fold
 
@@ -75,15 +76,15 @@ class RtSenet(StreamingModel):
         if frontend.hop % math.prod(params.strides):
             raise ValueError(f"a hop of {frontend.hop} samples is no multiple of strides {params.strides}")
         widths, kernel = params.channels, params.kernel
-        self.down = nn.ModuleList(
+        self.down: Parts[ChunkConv] = Parts(
             ChunkConv(inputs, width, kernel, stride=stride, activation=nn.ReLU())
             for inputs, width, stride in zip((1, *widths[:-1]), widths, params.strides, strict=True)
         )
-        self.into = nn.ModuleList(Gated(width) for width in widths)
+        self.into: Parts[Gated] = Parts(Gated(width) for width in widths)
         self.recurrent = Recurrent(widths[-1], widths[-1])
         self.mixed = nn.Linear(widths[-1], widths[-1])
-        self.out = nn.ModuleList(Gated(width) for width in widths[::-1])
-        self.up = nn.ModuleList(
+        self.out: Parts[Gated] = Parts(Gated(width) for width in widths[::-1])
+        self.up: Parts[ChunkUpsample] = Parts(
             ChunkUpsample(inputs, width, kernel, stride=stride, norm=width > 1)
             for inputs, width, stride in zip(widths[::-1], (*widths[-2::-1], 1), params.strides[::-1], strict=True)
         )

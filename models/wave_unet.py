@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from earshot.core.config import Config
 from earshot.models.frontend import Frontend
+from earshot.models.module_list import Parts
 from earshot.models.streaming import State, StreamingModel, Trace
 from earshot.models.wave_layers import (
     ChunkConv,
@@ -106,33 +107,32 @@ class WaveUnet(StreamingModel):
         if frontend.hop % math.prod(params.strides):
             raise ValueError(f"a hop of {frontend.hop} samples is no multiple of strides {params.strides}")
         widths = params.channels
-        self.encoder = nn.ModuleList(
+        self.encoder: Parts[Block] = Parts(
             Block(inputs, width, params) for inputs, width in zip((1, *widths[1:-1]), widths[:-1], strict=True)
         )
-        self.down = nn.ModuleList(
+        self.down: Parts[ChunkConv] = Parts(
             ChunkConv(inputs, width, 2 * stride, stride=stride, activation=nn.LeakyReLU(0.1))
             for inputs, width, stride in zip(widths[:-1], widths[1:], params.strides, strict=True)
         )
         self.bottleneck = Block(widths[-1], widths[-1], params)
-        self.up = nn.ModuleList(
+        self.up: Parts[ChunkUpsample] = Parts(
             ChunkUpsample(inputs, width, 2 * stride, stride=stride)
             for inputs, width, stride in zip(widths[:0:-1], widths[-2::-1], params.strides[::-1], strict=True)
         )
-        self.decoder = nn.ModuleList(Block(width, width, params) for width in widths[-2::-1])
+        self.decoder: Parts[Block] = Parts(Block(width, width, params) for width in widths[-2::-1])
         self.output = nn.Conv2d(widths[0], 1, 1)
 
     def _blocks(self) -> dict[str, Block]:
-        named = {f"enc{index}": block for index, block in enumerate(self.encoder)}
-        named |= {"deep": self.bottleneck} | {f"dec{index}": block for index, block in enumerate(self.decoder)}
-        return named  # type: ignore[return-value]
+        named = {f"enc{index}": block for index, block in enumerate(self.encoder)} | {"deep": self.bottleneck}
+        return named | {f"dec{index}": block for index, block in enumerate(self.decoder)}
 
     def initial_state(self, batch: int = 1) -> State:
         """Look-backs `[batch, channels, 1, samples]` and running means `[batch, channels, 1, 1]`."""
         state: State = {}
         for name, block in self._blocks().items():
             state |= block.states(name, batch)
-        for kind, parts in (("down", self.down), ("up", self.up)):
-            state |= {f"{kind}{index}": part.cache(batch) for index, part in enumerate(parts)}
+        state |= {f"down{index}": part.cache(batch) for index, part in enumerate(self.down)}
+        state |= {f"up{index}": part.cache(batch) for index, part in enumerate(self.up)}
         return {name: value for name, value in state.items() if value.numel()}
 
     def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:

@@ -365,6 +365,7 @@ class Stft:
         self.bins = self.fft // 2 + 1
         self.inputs = self.bins * (2 * self.channels if self.kind == "complex" else 1)
         self.outputs = self.bins * (2 if self.mask == "complex" else 1)
+        self.usual = (self.kind, self.mask) == ("magnitude", "magnitude")
         self.delay = self.window - self.hop
         self.exponent = np.array(frontend["compression"] / 2, np.float32)
         phase = 2 * np.pi * np.arange(self.window) / self.window
@@ -570,14 +571,15 @@ class StreamEnhancer:
     def __init__(self, path: str | Path, threads: int = 1, delegate: bool = True) -> None:
         self.graph = StreamGraph(path, threads, delegate)
         frontend = self.graph.description["frontend"]
-        self.stft: Any = Chunks(frontend) if frontend["kind"] == "wave" else Stft(frontend)
+        self.stft: Chunks | Stft = Chunks(frontend) if frontend["kind"] == "wave" else Stft(frontend)
         sides = (("takes", self.graph.bins, self.stft.inputs), ("gives", self.graph.mask.size, self.stft.outputs))
         for verb, found, wanted in sides:
             if found != wanted:
                 raise AgentError(f"{path}: the graph {verb} {found} values a frame, the frontend has {wanted}")
         self.rate, self.hop, self.delay = self.stft.rate, self.stft.hop, self.stft.delay
-        usual = isinstance(self.stft, Stft) and (self.stft.kind, self.stft.mask) == ("magnitude", "magnitude")
-        self._one_hop = hop_path(self.stft, self.graph) if self.graph.direct and usual else None
+        # The shortcut for one hop knows the usual frontend only.
+        stft = self.stft if isinstance(self.stft, Stft) and self.stft.usual else None
+        self._one_hop = hop_path(stft, self.graph) if self.graph.direct and stft else None
 
     def reset(self) -> None:
         """Back to the start of a stream."""

@@ -44,7 +44,7 @@ def test_another_network_is_refused(lookback, leaky, features):
 
 
 def test_the_reference_agrees_with_litert_on_the_float_graph(network, features):
-    masks = Reference(network.graph).run(features[:1])[0, 0].numpy()
+    masks = Reference(network.graph).run(features[:1])[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(masks, stream(network.path, features[:1].numpy()), atol=1e-6)
 
 
@@ -76,7 +76,7 @@ def test_a_file_with_one_changed_weight_does_not(lookback, tmp_path, features):
     buffer.data = weights.view(np.uint8)
     path = tmp_path / "changed.tflite"
     write_stream_model(path, pack_flatbuffer(model), read_description(lookback.path).for_graph(graph, "int8"))
-    wanted = Reference(graph).run(features[:1])[0, 0].numpy()
+    wanted = Reference(graph).run(features[:1])[0].permute(1, 2, 0).numpy()
     mask = graph.tensors[graph.outputs["mask"]].quantization
     found = (stream(path, features[:1].numpy()).astype(np.float32) - mask.zero_point) * mask.scale
     assert snr_db(wanted, found) < 40
