@@ -155,7 +155,7 @@ def test_set_reaches_into_lists_and_leaves_the_original_alone() -> None:
         ("distil.method=none", "unknown key", r"distill\.method"),
         ("student.params.key=[", "not YAML", "quote"),
         ("name.sub=3", "nothing can be set at 'sub'", ""),
-        ("budgets.budgets.99.min=3", "nothing can be set at '99'", ""),
+        ("budgets.99.min=3", "nothing can be set at '99'", ""),
     ],
 )
 def test_a_wrong_setting_is_refused(override: str, message: str, hint: str) -> None:
