@@ -118,6 +118,9 @@ def _program(graph: Graph, description: StreamDescription, name: str, source: st
                 f"{graph.source}: state {state} leaves in another form than it enters",
                 "convert the model with earshot, which gives both sides one scale",
             )
+    fields = [emit.identifier(state) for state in states]
+    if len(set(fields)) < len(fields):
+        raise ModelError(f"{graph.source}: states whose names are alike in C: {', '.join(states)}", "rename them")
     steps = lower(graph)
     frame, mask = graph.inputs[description.input], graph.outputs[description.output]
     return emit.Program(name, source, graph, description, steps, lay_out(graph, steps, frame, mask, states), states)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from earshot.core.errors import ModelError
 from earshot.quantize.graph import Quantization, TensorInfo
 
 RELU, RELU_N1_TO_1, RELU6 = 1, 2, 3  # schema ActivationFunctionType
@@ -53,8 +54,13 @@ def to_nearest(value: float) -> int:
 
 
 def quantization(tensor: TensorInfo) -> Quantization:
-    """A tensor's scale and zero point, which it must have."""
-    assert tensor.quantization is not None, f"{tensor.name} is not quantised"
+    """A tensor's scale and zero point.
+
+    Raises:
+        ModelError: it has none.
+    """
+    if tensor.quantization is None:
+        raise ModelError(f"tensor {tensor.name}: {tensor.dtype} without a scale", "convert the model with earshot")
     return tensor.quantization
 
 

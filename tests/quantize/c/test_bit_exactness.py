@@ -145,6 +145,21 @@ def test_frames_and_masks_may_be_float(dtype, kernels, tmp_path):
     assert differences(path, program, NATIVE, 10, states=False) == []
 
 
+def test_names_from_the_model_cannot_break_the_code(kernels, tmp_path):
+    b = Builder("int8", 8)
+    frame = b.inputs["frame"] = b.activation([1, 4], name="frame")
+    sink = b.activation([1, 4], name="ends */ here\\")
+    b.outputs["mask"] = b.add("RELU", [frame], [sink])
+    for name in ("state_double", "state_2nd", "state_a.b"):
+        entry = b.inputs[name] = b.activation([1, 4], name=name)
+        leaving = b.like(entry, [1, 4])
+        b.outputs[name] = b.add("ADD", [entry, sink], [leaving], "AddOptions", fusedActivationFunction=0)
+    path = b.write(tmp_path / "model.tflite")
+    generate(path, tmp_path / "c")
+    program = kernels.program(tmp_path / "c", NATIVE, element="int8_t")
+    assert differences(path, program, NATIVE, 5, states=True) == []
+
+
 def test_a_reset_starts_the_stream_again(integer_model, kernels, tmp_path):
     path = integer_model("unet", "int8")
     generate(path, tmp_path)

@@ -168,6 +168,22 @@ def test_a_state_that_changes_its_scale_is_refused(integer_model, tmp_path):
         generate(path, tmp_path / "c")
 
 
+def test_states_alike_in_c_and_tensors_without_scale_are_refused(tmp_path):
+    for names, message in (
+        (("state_a.b", "state_a_b"), "alike in C: a.b, a_b"),
+        ((), "tensor t1: int8 without a scale"),
+    ):
+        b = Builder("int8", 0)
+        frame = b.inputs["frame"] = b.activation([1, 4], name="frame")
+        sink = b.activation([1, 4]) if names else b.tensor([1, 4])
+        b.outputs["mask"] = b.add("RELU", [frame], [sink])
+        for name in names:
+            b.inputs[name] = b.activation([1, 4], name=name)
+            b.outputs[name] = b.copy(b.inputs[name], b.like(b.inputs[name], [1, 4]))
+        with pytest.raises(ModelError, match=message):
+            generate(b.write(tmp_path / "model.tflite"), tmp_path / "c")
+
+
 def test_float_models_foreign_models_and_bad_names_are_refused(unet, integer_model, tmp_path):
     with pytest.raises(ModelError, match="computes in float32"):
         generate(unet[0], tmp_path / "c")
