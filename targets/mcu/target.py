@@ -21,6 +21,7 @@ from pydantic import Field
 
 from earshot.core.config import Config, parse
 from earshot.core.errors import ConfigError, DeviceError
+from earshot.core.files import digest_json, sha256_file
 from earshot.quantize.graph import read_graph
 from earshot.quantize.metadata import read_description
 from earshot.targets.base import Availability, DeviceProfile, Kind, ProfileConfig, ProfileResult
@@ -28,7 +29,7 @@ from earshot.targets.mcu.boards import BOARDS, Board
 from earshot.targets.mcu.emulator import EMULATOR, HOST_COMPILER, emulate
 from earshot.targets.mcu.reference import Comparison, compare
 from earshot.targets.mcu.report import Clock, Memory, count_frames, marks, profile_result
-from earshot.targets.mcu.toolchain import COMPILER, Program, build, missing_tools, version
+from earshot.targets.mcu.toolchain import BARE, COMPILER, Program, build, missing_tools, version
 
 if TYPE_CHECKING:
     from earshot.pipeline.progress import Progress
@@ -97,8 +98,8 @@ class CortexMTarget:
         return Availability(False, f"{' and '.join(missing)} not installed", f"apt-get install {packages}")
 
     def identity(self) -> Mapping[str, str]:
-        """Counts change with the compiler; the emulator's version is noted beside it."""
-        found = {}
+        """Counts change with the compiler and with the C that travels; the emulator's version is noted beside them."""
+        found = {"c": sources_digest()}
         for tool in (COMPILER, EMULATOR):
             with contextlib.suppress(DeviceError):
                 found[tool] = version(tool)
@@ -166,6 +167,15 @@ class CortexMTarget:
             "compared_with_host": asdict(comparison),
             "not_modelled": "caches, flash wait states, other work on the core, energy",
         }
+
+
+def sources_digest() -> str:
+    """Of the C that goes into every program: kernels, frontend and what surrounds them."""
+    import earshot.quantize.c
+
+    roots = (Path(earshot.quantize.c.__file__).parent, BARE)
+    files = sorted(path for root in roots for path in root.rglob("*") if path.suffix in (".c", ".h", ".ld"))
+    return digest_json([[path.name, sha256_file(path)] for path in files])[:16]
 
 
 def linked(path: Path, board: Board, flags: Sequence[str]) -> tuple[GeneratedModel, Program]:

@@ -144,6 +144,17 @@ def test_counts_are_the_same_in_two_runs(students):
     assert first.raw["frames"][0] > 0
 
 
+def test_identity_follows_tools_and_sources(monkeypatch, tmp_path):
+    target = open_core("cortex-m4")
+    before = target.identity()
+    assert {"c", "arm-none-eabi-gcc", "qemu-system-arm"} == set(before) and all(before.values())
+    assert target.identity() == before
+    shutil.copytree(target_module.BARE, tmp_path / "bare")
+    (tmp_path / "bare" / "main.c").write_text("int main(void) { return 0; }")
+    monkeypatch.setattr(target_module, "BARE", tmp_path / "bare")
+    assert target.identity()["c"] != before["c"]
+
+
 def test_marks_of_operators_cost_nothing(students):
     """They are symbols, but code does not move across them: a handful of instructions a frame more or less."""
     target, counts = open_core("cortex-m4"), []

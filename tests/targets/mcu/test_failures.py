@@ -196,7 +196,7 @@ def test_missing_tools_are_named_with_the_command(nothing_installed, tiny):
     assert "arm-none-eabi-gcc" in state.reason
     assert state.enable.startswith("apt-get install gcc-arm-none-eabi")
     assert "qemu-system-arm" in state.enable
-    assert target.identity() == {}
+    assert set(target.identity()) == {"c"}
     with pytest.raises(DeviceError, match="arm-none-eabi-gcc is not installed") as caught:
         target.profile({"int8": tiny(integer=True)}, ProfileConfig(frames=2), Silent())
     assert (caught.value.exit_code, caught.value.hint.split()[0]) == (3, "apt-get")
