@@ -18,6 +18,7 @@ from earshot.pipeline.cli import (
     artifacts,
     catalogue,
     codegen,
+    compiled,
     doctor,
     enhance,
     evaluate,
@@ -63,7 +64,7 @@ def application(debug: bool) -> None:
     """
 
 
-for _module in (run, evaluate, profile, gate, enhance, artifacts, codegen, catalogue, targets, doctor, init):
+for _module in (run, evaluate, profile, gate, enhance, artifacts, codegen, compiled, catalogue, targets, doctor, init):
     for _command in _module.COMMANDS:
         application.add_command(_command)
 

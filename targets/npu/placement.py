@@ -22,7 +22,7 @@ def operator_costs(graph: Graph, report: VelaReport) -> tuple[OperatorCost, ...]
     cycles = dict.fromkeys(range(len(graph.operators)), 0.0)
     on_cpu, strays = set(), []
     for found in report.passes:
-        operator = _operator_of(found, graph, made_by)
+        operator = _operator_of(found, graph, made_by, set(report.narrowed))
         if operator is None:
             strays.append(
                 OperatorCost(len(cycles), found.operator, found.tensor, found.cycles, "cycles", found.placement)
@@ -45,13 +45,13 @@ def operator_costs(graph: Graph, report: VelaReport) -> tuple[OperatorCost, ...]
     return (*costs, *strays)
 
 
-def _operator_of(found: Pass, graph: Graph, made_by: dict[str, Operator]) -> Operator | None:
+def _operator_of(found: Pass, graph: Graph, made_by: dict[str, Operator], narrowed: set[str]) -> Operator | None:
     names = (name for name in made_by if found.tensor == name or found.tensor.startswith(f"{name}_"))
     nearest = max(names, key=len, default=None)
     if nearest is None:
         return None
     operator = made_by[nearest]
-    if _same_kind(found, operator):
+    if nearest in narrowed or _same_kind(found, operator):
         return operator
     return next((near for near in _neighbours(operator, graph) if _same_kind(found, near)), operator)
 

@@ -18,6 +18,7 @@ from earshot.quantize.metadata import description_of
 from earshot.targets.base import Availability, DeviceProfile, Kind, OperatorCost, ProfileConfig, ProfileResult
 from earshot.targets.npu.environment import environment_python, install, vela_version
 from earshot.targets.npu.placement import CPU, operator_costs
+from earshot.targets.npu.strides import VERSION
 from earshot.targets.npu.vela import Fallback, VelaConfig, VelaReport, compile_model
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class EthosUTarget:
         install(progress)
 
     def identity(self) -> Mapping[str, str]:
-        """Estimates change with Vela's version."""
-        return {"vela": vela_version()}
+        """What estimates change with."""
+        return {"vela": vela_version(), "strides": VERSION}
 
     def profile(self, models: Mapping[str, Path], config: ProfileConfig, progress: Progress) -> list[ProfileResult]:
         """Compiles every model and reads the estimates.
@@ -80,6 +81,11 @@ class EthosUTarget:
             progress.advance(note=f"{variant} {report.cycles:,.0f} cycles")
         progress.finish()
         return results
+
+    def compile(self, model: Path, out: Path, timeout_seconds: float = 300.0) -> VelaReport:
+        """Writes the .tflite that the NPU's driver runs; errors as `profile`."""
+        description_of(read_graph(model))
+        return compile_model(model, self.config, timeout_seconds, keep=out)
 
     def _result(self, variant: str, graph: Graph, report: VelaReport, hop_seconds: float) -> ProfileResult:
         operators = operator_costs(graph, report)
@@ -121,6 +127,7 @@ class EthosUTarget:
             "systems": self.config.systems,
             "system": self.config.system,
             "memory_mode": self.config.memory_mode,
+            "narrow_strides": self.config.narrow_strides,
             "clock_mhz": report.clock_hz / 1e6,
             "not_counted": ["frontend", *(["operators on the CPU"] if fallbacks else [])],
             "on_the_cpu": dict(fallbacks),

@@ -16,7 +16,9 @@ from pydantic import model_validator
 
 from earshot.core.config import Config
 from earshot.core.errors import ConfigError, DeviceError, ToolError
+from earshot.core.files import write_atomic
 from earshot.targets.npu.environment import environment_python, vela_version
+from earshot.targets.npu.strides import Narrowed, narrow_strides
 
 Accelerator = Literal[
     "ethos-u55-32",
@@ -44,12 +46,14 @@ class VelaConfig(Config):
         systems: file with the system configurations and memory modes, Vela's own or one's own.
         system: section of it that gives clock, memories and their bandwidths.
         memory_mode: section that says what lies in which memory.
+        narrow_strides: first replace strides the NPU has not by the same sums without them (`strides.py`).
     """
 
     accelerator: Accelerator
     systems: str = ARM_SYSTEMS
     system: str
     memory_mode: str = "Shared_Sram"
+    narrow_strides: bool = True
 
     @model_validator(mode="after")
     def _same_family(self) -> VelaConfig:
@@ -98,6 +102,7 @@ class VelaReport:
         other_bytes: what it keeps in flash or DRAM: encoded weights, biases, commands.
         compiled_bytes: size of the compiled .tflite.
         passes: in order.
+        narrowed: tensors whose operators had a stride too wide, and were replaced.
         fallbacks: what runs on the CPU, with the reason.
     """
 
@@ -108,6 +113,7 @@ class VelaReport:
     other_bytes: int
     compiled_bytes: int
     passes: tuple[Pass, ...]
+    narrowed: tuple[str, ...]
     fallbacks: tuple[Fallback, ...]
 
 
@@ -121,27 +127,37 @@ def compile_model(model: Path, config: VelaConfig, timeout_seconds: float, keep:
         keep: where the compiled .tflite shall go; None keeps it nowhere.
 
     Raises:
+        ModelError: the file is missing or damaged.
         ConfigError: Vela knows no such system or memory mode.
-        ToolError: it refused the model or crashed.
+        ToolError: it refused the model or crashed, or the compiled file cannot be written.
         DeviceError: it took too long.
     """
+    shaped = narrow_strides(model) if config.narrow_strides else Narrowed(model.read_bytes(), frozenset())
     with tempfile.TemporaryDirectory(prefix="earshot-vela-") as scratch:
         folder = Path(scratch)
+        (folder / "model.tflite").write_bytes(shaped.content)
         log = _run(model, config, folder, timeout_seconds)
-        compiled = folder / f"{model.stem}_vela.tflite"
+        compiled = folder / "model_vela.tflite"
         try:
             summary = _rows(folder, "*_summary_*.csv")[0]
             passes = tuple(_pass(row) for row in _rows(folder, "*_per-layer.csv"))
-            report = _report(summary, passes, log, compiled.stat().st_size)
+            report = _report(summary, passes, log, compiled.stat().st_size, shaped.tensors)
         except (IndexError, KeyError, ValueError, OSError) as error:
             raise ToolError(f"{model}: vela's report cannot be read ({type(error).__name__}: {error})") from error
         if keep is not None:
-            compiled.replace(keep)
+            write_atomic(keep, compiled.read_bytes())
     return report
 
 
 def _run(model: Path, config: VelaConfig, folder: Path, timeout_seconds: float) -> str:
-    command = [str(environment_python()), "-m", "ethosu.vela", str(model), "--output-dir", str(folder)]
+    command = [
+        str(environment_python()),
+        "-m",
+        "ethosu.vela",
+        str(folder / "model.tflite"),
+        "--output-dir",
+        str(folder),
+    ]
     command += ["--accelerator-config", config.accelerator, "--config", config.systems]
     command += ["--system-config", config.system, "--memory-mode", config.memory_mode]
     # The file of passes is written only when they are printed too.
@@ -178,7 +194,9 @@ def _pass(row: Mapping[str, str]) -> Pass:
     return Pass(row["Original Operator"], row["Name"], row["Target"].lower(), float(row["Op Cycles"]))
 
 
-def _report(summary: Mapping[str, str], passes: tuple[Pass, ...], log: str, compiled_bytes: int) -> VelaReport:
+def _report(
+    summary: Mapping[str, str], passes: tuple[Pass, ...], log: str, compiled_bytes: int, narrowed: frozenset[str]
+) -> VelaReport:
     memories = {
         name: round(float(summary[f"{name}_memory_used"]) * KIB)
         for name in ("sram", "dram", "on_chip_flash", "off_chip_flash")
@@ -191,6 +209,7 @@ def _report(summary: Mapping[str, str], passes: tuple[Pass, ...], log: str, comp
         other_bytes=sum(memories.values()),
         compiled_bytes=compiled_bytes,
         passes=passes,
+        narrowed=tuple(sorted(narrowed)),
         fallbacks=tuple(
             Fallback(found["operator"], found["tensor"], " ".join(found["reason"].split()))
             for found in _WARNING.finditer(log)

@@ -6,9 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from earshot.core.errors import ConfigError, DeviceError, ModelError, ToolError
 from earshot.core.measurement import Provenance
+from earshot.pipeline.cli.main import application
 from earshot.pipeline.progress import Silent
 from earshot.quantize.graph import read_graph
 from earshot.targets.base import DeviceProfile, ProfileConfig, load_profile
@@ -21,13 +23,19 @@ NPUS = ("ethos-u55", "ethos-u65", "ethos-u85")
 HOP_SECONDS = 64 / 16000
 DEFAULTS = ProfileConfig()
 U55 = VelaConfig(accelerator="ethos-u55-128", system="Ethos_U55_Deep_Embedded")
+AS_IT_IS = {"accelerator": "ethos-u55-128", "system": "Ethos_U55_Deep_Embedded", "narrow_strides": False}
 needs_vela = pytest.mark.skipif(
     not environment_python().exists(), reason="vela is not installed: earshot targets setup ethos-u55"
 )
 
 
-def profile(name: str, model: Path, config: ProfileConfig = DEFAULTS):
-    (result,) = open_target(name).profile({"model": model}, config, Silent())
+def device(**options) -> EthosUTarget:
+    return EthosUTarget.open("mine", DeviceProfile(kind="npu", driver="ethos-u", title="mine", options=options))
+
+
+def profile(target: str | EthosUTarget, model: Path, config: ProfileConfig = DEFAULTS):
+    target = open_target(target) if isinstance(target, str) else target
+    (result,) = target.profile({"model": model}, config, Silent())
     return result, {found.metric: found for found in result.measurements}
 
 
@@ -49,7 +57,7 @@ def test_estimates_are_those_of_vela(name, precision, wide, tmp_path):
     model = wide[precision]
     options = load_profile(name).options
     summary, said = by_hand(model, tmp_path / "out", options["accelerator"], options["system"])
-    result, found = profile(name, model)
+    result, found = profile(device(**options, narrow_strides=False), model)
     assert found["graph_rtf"].value == pytest.approx(float(summary["inference_time"]) / HOP_SECONDS, rel=1e-6)
     assert found["graph_cycles_per_frame"].value == float(summary["cycles_total"]) > 1000
     assert found["arena_bytes"].value == float(summary["sram_memory_used"]) * 1024 > 0
@@ -57,7 +65,7 @@ def test_estimates_are_those_of_vela(name, precision, wide, tmp_path):
     on_cpu = int(re.search(r"CPU operators = (\d+)", said).group(1))
     assert round((1 - found["npu_coverage"].value) * found["npu_coverage"].n) == on_cpu
     assert {measurement.provenance for measurement in result.measurements} == {Provenance.ESTIMATED}
-    assert {measurement.target for measurement in result.measurements} == {name}
+    assert {measurement.target for measurement in result.measurements} == {"mine"}
     assert result.environment["engine"] == f"vela {vela_version()}"
     assert result.environment["clock_mhz"] == load_profile(name).clock_mhz
 
@@ -80,7 +88,7 @@ def test_operators_add_up_and_none_is_lost(name, network, request):
 
 @needs_vela
 def test_what_stays_on_the_cpu_is_named_with_the_reason_and_makes_totals_lower_bounds(wide):
-    result, found = profile("ethos-u55", wide["int8"])
+    result, found = profile(device(**AS_IT_IS), wide["int8"])
     left = [operator for operator in result.operators if operator.placement == "cpu"]
     assert [operator.name for operator in left] == ["DEPTHWISE_CONV_2D", "CONV_2D", "TRANSPOSE_CONV", "TRANSPOSE_CONV"]
     reasons = result.environment["on_the_cpu"]
@@ -92,7 +100,8 @@ def test_what_stays_on_the_cpu_is_named_with_the_reason_and_makes_totals_lower_b
 
 
 @needs_vela
-@pytest.mark.parametrize(("name", "network"), [("ethos-u55", "narrow"), ("ethos-u85", "wide")])
+@pytest.mark.parametrize("network", ["narrow", "wide"])
+@pytest.mark.parametrize("name", NPUS)
 def test_a_network_that_is_wholly_placed_has_no_lower_bounds(name, network, request):
     result, found = profile(name, request.getfixturevalue(network)["int8"])
     assert found["npu_coverage"].value == 1
@@ -122,17 +131,14 @@ def test_results_come_in_the_models_order_and_are_repeatable(narrow):
 @needs_vela
 def test_a_faster_system_takes_less_time(narrow):
     options = {"accelerator": "ethos-u55-256", "system": "Ethos_U55_High_End_Embedded"}
-    device = EthosUTarget.open("big", DeviceProfile(kind="npu", driver="ethos-u", title="big", options=options))
-    (big,) = device.profile({"model": narrow["int8"]}, ProfileConfig(), Silent())
+    _, big = profile(device(**options), narrow["int8"])
     _, small = profile("ethos-u55", narrow["int8"])
-    found = {measurement.metric: measurement for measurement in big.measurements}
-    assert found["graph_rtf"].value < small["graph_rtf"].value
-    assert found["graph_rtf"].target == "big"
+    assert big["graph_rtf"].value < small["graph_rtf"].value
 
 
 @needs_vela
-def test_the_compiled_file_can_be_kept(narrow, tmp_path):
-    report = compile_model(narrow["int8"], U55, 60, keep=tmp_path / "compiled.tflite")
+def test_the_compiled_file_is_written(narrow, tmp_path):
+    report = open_target("ethos-u55").compile(narrow["int8"], tmp_path / "compiled.tflite")
     compiled = (tmp_path / "compiled.tflite").read_bytes()
     assert len(compiled) == report.compiled_bytes
     assert compiled[4:8] == b"TFL3" and b"ethos-u" in compiled
@@ -152,7 +158,7 @@ def test_a_crash_of_vela_is_a_tool_error(narrow, tmp_path):
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(narrow["int8"].read_bytes()[:8000])
     with pytest.raises(ToolError, match=r"damaged.tflite: vela .* crashed \(SIGSEGV\)"):
-        compile_model(damaged, U55, 60)
+        compile_model(damaged, U55.model_copy(update={"narrow_strides": False}), 60)
 
 
 @needs_vela
@@ -160,7 +166,7 @@ def test_what_vela_refuses_is_said_in_its_words(tmp_path):
     text = tmp_path / "text.tflite"
     text.write_text("no network")
     with pytest.raises(ToolError, match=r"text.tflite: vela .* refused it \(RuntimeError: Compilation failed"):
-        compile_model(text, U55, 60)
+        compile_model(text, U55.model_copy(update={"narrow_strides": False}), 60)
 
 
 @needs_vela
@@ -190,7 +196,7 @@ def test_a_system_or_memory_mode_vela_does_not_know_is_named(narrow, change):
 )
 def test_options_are_held_to_the_chip(options, words):
     with pytest.raises(ConfigError, match=words):
-        EthosUTarget.open("mine", DeviceProfile(kind="npu", driver="ethos-u", title="mine", options=options))
+        device(**options)
 
 
 def test_without_the_environment_the_command_that_makes_it_is_named(narrow, tmp_path, monkeypatch):
@@ -219,3 +225,23 @@ def test_installing_again_does_nothing(monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something was started"))
     install(Silent())
     assert open_target("ethos-u55").availability().ok
+
+
+@needs_vela
+def test_the_command_line_compiles_and_names_what_stays_on_the_cpu(wide, tmp_path, monkeypatch):
+    monkeypatch.setenv("EARSHOT_DEVICES", str(tmp_path / "devices.yaml"))
+    added = ["targets", "add", "plain", "--profile", "ethos-u55", "--set", "narrow_strides=false"]
+    assert CliRunner().invoke(application, added).exit_code == 0
+    )
+    for target, left in (("ethos-u55", 0), ("plain", 4)):
+        out = tmp_path / f"{target}.tflite"
+        done = CliRunner().invoke(application, ["compile", str(wide["int8"]), str(out), "--target", target])
+        assert done.exit_code == 0, done.output
+        assert b"ethos-u" in out.read_bytes()
+        assert done.output.count("on the CPU: ") == left
+
+
+def test_only_npus_compile(narrow, tmp_path):
+    done = CliRunner().invoke(application, ["compile", str(narrow["int8"]), str(tmp_path / "out"), "--target", "host"])
+    assert done.exit_code == 2
+    assert "target host is no NPU" in done.output
