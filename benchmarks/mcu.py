@@ -22,9 +22,8 @@ from pathlib import Path
 
 from earshot.pipeline.progress import Silent
 from earshot.targets.base import ProfileConfig, ProfileResult, load_profile
-from earshot.targets.mcu.emulator import EMULATOR
 from earshot.targets.mcu.target import CortexMTarget
-from earshot.targets.mcu.toolchain import COMPILER, version
+from earshot.targets.mcu.toolchain import COMPILER, EMULATOR, version
 
 CORES = ("cortex-m4", "cortex-m33", "cortex-m55")
 COLUMNS = ("frame", "graph", "per MAC", "x", "MHz", "flash", "RAM", "arena", "", "stack")

@@ -19,11 +19,8 @@ from earshot.core.errors import DeviceError, ToolError
 from earshot.core.files import digest_json
 from earshot.targets.cache import cache_folder
 from earshot.targets.mcu.boards import Board
-from earshot.targets.mcu.toolchain import Program, cache_error, run, version
+from earshot.targets.mcu.toolchain import EMULATOR, HOST_COMPILER, Program, cache_error, install_command, run, version
 
-EMULATOR = "qemu-system-arm"
-HOST_COMPILER = "gcc"
-INSTALL = "apt-get install qemu-system-arm gcc"
 PLUGIN = Path(__file__).with_name("plugin")
 FAULT_FILE = "fault"
 _PLUGIN_FLAGS = ("-std=c11", "-O2", "-Wall", "-Wextra", "-shared", "-fPIC", "-fvisibility=hidden")
@@ -118,7 +115,9 @@ def counting_plugin() -> Path:
             built = run([HOST_COMPILER, *flags, str(PLUGIN / "count.c"), "-o", str(made)], library.parent)
             if built.returncode:
                 complaint = (built.stderr.strip().splitlines() or ["no message"])[0]
-                raise ToolError(f"the instruction counter cannot be compiled: {complaint}", INSTALL)
+                raise ToolError(
+                    f"the instruction counter cannot be compiled: {complaint}", install_command([HOST_COMPILER])
+                )
             made.replace(library)
     except OSError as error:
         raise cache_error(library, error) from error
@@ -143,7 +142,7 @@ def _run(command: list[str], folder: Path, timeout_seconds: float, device: str, 
             stdin=subprocess.DEVNULL, check=False,
         )  # fmt: skip
     except FileNotFoundError as error:
-        raise DeviceError(f"{device}: {EMULATOR} is not installed", INSTALL) from error
+        raise DeviceError(f"{device}: {EMULATOR} is not installed", install_command([EMULATOR])) from error
     except subprocess.TimeoutExpired as error:
         message = f"{device}: the program ran longer than {timeout_seconds:g} s in the emulator"
         raise DeviceError(message, "raise timeout_seconds, or profile fewer frames") from error

@@ -26,20 +26,24 @@ from earshot.quantize.graph import read_graph
 from earshot.quantize.metadata import read_description
 from earshot.targets.base import Availability, DeviceProfile, Kind, ProfileConfig, ProfileResult
 from earshot.targets.mcu.boards import BOARDS, Board
-from earshot.targets.mcu.emulator import EMULATOR, HOST_COMPILER, emulate
+from earshot.targets.mcu.emulator import emulate
 from earshot.targets.mcu.reference import Comparison, compare
 from earshot.targets.mcu.report import Clock, Memory, count_frames, marks, profile_result
-from earshot.targets.mcu.toolchain import BARE, COMPILER, Program, build, missing_tools, version
+from earshot.targets.mcu.toolchain import (
+    BARE,
+    COMPILER,
+    EMULATOR,
+    Program,
+    build,
+    install_command,
+    missing_tools,
+    version,
+)
 
 if TYPE_CHECKING:
     from earshot.pipeline.progress import Progress
     from earshot.quantize.c.bundle import GeneratedModel
 
-TOOLS = {
-    COMPILER: "gcc-arm-none-eabi libnewlib-arm-none-eabi",
-    EMULATOR: "qemu-system-arm",
-    HOST_COMPILER: "gcc",
-}
 OPERATOR_MARKS = ("-include", "marks.h", "-DEARSHOT_TRACE")
 
 
@@ -91,11 +95,10 @@ class CortexMTarget:
 
     def availability(self) -> Availability:
         """Ready where the cross compiler, the emulator and a compiler for its counter are installed."""
-        missing = missing_tools(TOOLS)
+        missing = missing_tools()
         if not missing:
             return Availability(True)
-        packages = " ".join(TOOLS[tool] for tool in missing)
-        return Availability(False, f"{' and '.join(missing)} not installed", f"apt-get install {packages}")
+        return Availability(False, f"{' and '.join(missing)} not installed", install_command(missing))
 
     def identity(self) -> Mapping[str, str]:
         """Counts change with the compiler and with the C that travels; the emulator's version is noted beside them."""

@@ -25,7 +25,14 @@ from earshot.targets.mcu.stack import deepest_call, read_call_graph
 
 BARE = Path(__file__).with_name("bare")
 COMPILER = "arm-none-eabi-gcc"
-INSTALL = "apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi"
+EMULATOR = "qemu-system-arm"
+HOST_COMPILER = "gcc"
+# Debian's, for every program that is run.
+PACKAGES = {
+    COMPILER: "gcc-arm-none-eabi libnewlib-arm-none-eabi",
+    EMULATOR: "qemu-system-arm",
+    HOST_COMPILER: "gcc",
+}
 STACK = 16 << 10  # set aside; what is used of it is measured
 ENTRY = "model_enhance"
 # Multiplication and addition may become one instruction; square roots need no errno; unused functions are left out.
@@ -72,9 +79,14 @@ class Program:
         return max(below)[1] if below else f"{address:#x}"
 
 
-def missing_tools(tools: Iterable[str]) -> list[str]:
-    """Those of the programs that are not on the path."""
-    return [tool for tool in tools if shutil.which(tool) is None]
+def missing_tools() -> list[str]:
+    """Programs that are not on the path."""
+    return [tool for tool in PACKAGES if shutil.which(tool) is None]
+
+
+def install_command(tools: Iterable[str]) -> str:
+    """The command that installs programs."""
+    return "apt-get install " + " ".join(PACKAGES.get(tool, PACKAGES[COMPILER]) for tool in tools)
 
 
 @functools.cache
@@ -152,7 +164,7 @@ def _compile(work: Path, board: Board, flags: Sequence[str]) -> None:
 def _link_error(text: str, board: Board) -> DeviceError | ToolError:
     over = re.search(r"region [`'](RAM|ROM)' overflowed by (\d+) bytes", text)
     if over is None:
-        return ToolError(f"{COMPILER} cannot link the program: {_complaint(text)}", INSTALL)
+        return ToolError(f"{COMPILER} cannot link the program: {_complaint(text)}", install_command([COMPILER]))
     have = board.ram.length if over[1] == "RAM" else board.rom.length
     need = f"{have + int(over[2]):,} bytes of {_MEMORY[over[1]]}"
     hint = "prune the network, or convert it to int8"
@@ -186,6 +198,6 @@ def run(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str
             env={**os.environ, "LC_ALL": "C"}, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except FileNotFoundError as error:
-        raise DeviceError(f"{command[0]} is not installed", INSTALL) from error
+        raise DeviceError(f"{command[0]} is not installed", install_command([command[0]])) from error
     except subprocess.TimeoutExpired as error:
         raise DeviceError(f"{command[0]} took longer than {_TIMEOUT_SECONDS:g} s") from error

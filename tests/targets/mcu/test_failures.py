@@ -15,9 +15,9 @@ import pytest
 from earshot.core.errors import ConfigError, DeviceError, ModelError, ToolError
 from earshot.pipeline.progress import Silent
 from earshot.targets.base import ProfileConfig, load_profile
-from earshot.targets.mcu.emulator import EMULATOR, emulate
+from earshot.targets.mcu.emulator import counting_plugin, emulate
 from earshot.targets.mcu.target import CortexMTarget
-from earshot.targets.mcu.toolchain import version
+from earshot.targets.mcu.toolchain import EMULATOR, version
 from earshot.targets.registry import open_target
 
 from .conftest import CORES, PLAIN_FRAME, needs_emulator
@@ -199,7 +199,10 @@ def test_missing_tools_are_named_with_the_command(nothing_installed, tiny):
     assert set(target.identity()) == {"c"}
     with pytest.raises(DeviceError, match="arm-none-eabi-gcc is not installed") as caught:
         target.profile({"int8": tiny(integer=True)}, ProfileConfig(frames=2), Silent())
-    assert (caught.value.exit_code, caught.value.hint.split()[0]) == (3, "apt-get")
+    assert (caught.value.exit_code, caught.value.hint.split()[2]) == (3, "gcc-arm-none-eabi")
+    with pytest.raises(DeviceError, match="qemu-system-arm is not installed") as caught:
+        counting_plugin()
+    assert caught.value.hint == "apt-get install qemu-system-arm"
 
 
 def test_a_float_model_is_the_model_s_fault(tiny):
