@@ -273,9 +273,7 @@ def _step(program: Program, number: int, step: Step) -> list[str]:
             tensor = program.graph.tensors[commit.tensor]
             source = _place(program, program.layout.places[commit.tensor], tensor)
             field = f"{program.name}_state.{identifier(commit.state)}"
-            lines.append(
-                f"    memcpy({field}, {source}, sizeof {field}); /* {commit.state} is read for the last time */"
-            )
+            lines.append(f"    memcpy({field}, {source}, sizeof {field}); /* nothing reads the old one any more */")
     return lines
 
 
