@@ -232,7 +232,6 @@ def test_the_command_line_compiles_and_names_what_stays_on_the_cpu(wide, tmp_pat
     monkeypatch.setenv("EARSHOT_DEVICES", str(tmp_path / "devices.yaml"))
     added = ["targets", "add", "plain", "--profile", "ethos-u55", "--set", "narrow_strides=false"]
     assert CliRunner().invoke(application, added).exit_code == 0
-    )
     for target, left in (("ethos-u55", 0), ("plain", 4)):
         out = tmp_path / f"{target}.tflite"
         done = CliRunner().invoke(application, ["compile", str(wide["int8"]), str(out), "--target", target])
