@@ -70,6 +70,7 @@ def dockerd(folder: Path):
             mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
             for mount in reversed([path for path in mounts if path.startswith(f"{folder}/")]):
                 subprocess.run(["umount", "--lazy", mount], check=False)
+            shutil.rmtree(folder / "data", ignore_errors=True)  # gigabytes that pytest would keep
 
 
 @pytest.fixture(scope="session")

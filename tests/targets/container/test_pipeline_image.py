@@ -73,6 +73,7 @@ def make_base(engine, folder, find_links):
     subprocess.run(["tar", "--create", "--file", archive, "--directory", rootfs, "."], check=True)
     shutil.rmtree(rootfs)
     engine.api.import_image_from_file(str(archive), repository=BASE.split(":")[0], tag=BASE.split(":")[1])
+    archive.unlink()
 
 
 def checkout(folder):
