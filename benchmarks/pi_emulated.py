@@ -1,12 +1,12 @@
 """What models cost on the emulated Raspberry Pis, each profiled twice: python benchmarks/pi_emulated.py MODEL.tflite...
 
-Prints for each board and model, all emulated, medians over the frames of one repeat:
+Prints for each board and model, all emulated, of the least disturbed of 50 frames:
 
     graph      instructions of one step of the network
     frame      instructions of one hop, sound in to sound out
     rss        peak resident memory of the agent's process, MB
     differ     values of the masks of 20 frames that differ from this machine's
-    again      whether a second run, on a guest started anew, gave the same numbers
+    again      whether a second run, on a guest started anew, counted the same
 
 and for each run the seconds that it took here, start of the guest included: at most 60.
 """
@@ -23,7 +23,7 @@ from earshot.targets.base import ProfileConfig
 from earshot.targets.registry import open_target
 
 BOARDS = ("pi3-emulated", "pi4-emulated", "pi5-emulated")
-METRICS = ("graph_instructions_per_frame", "instructions_per_frame", "peak_rss_bytes", "output_mismatches")
+METRICS = ("graph_instructions_per_frame", "instructions_per_frame", "output_mismatches", "peak_rss_bytes")
 
 
 def figures(board: str, models: dict[str, Path]) -> tuple[dict[str, list[float]], str, float]:
@@ -48,8 +48,8 @@ def main() -> None:
             (first, emulator, took), (second, _, took_again) = (figures(board, models) for _ in range(2))
         except EarshotError as error:
             sys.exit(f"{error.message}\n{error.hint or ''}")
-        for name, (graph, frame, rss, differ) in first.items():
-            again = "same" if second[name] == first[name] else f"differs: {second[name]}"
+        for name, (graph, frame, differ, rss) in first.items():
+            again = "same" if second[name][:3] == first[name][:3] else f"differs: {second[name][:3]}"
             print(f"{board:14}{name:26}{graph:12,.0f}{frame:12,.0f}{rss / 1e6:9.1f}{differ:8.0f}  {again}")
         print(f"{board:14}{emulator}; {took:.0f} s and {took_again:.0f} s")
 

@@ -789,8 +789,8 @@ def environment(threads: int, delegate: bool) -> dict[str, Any]:
 def spread(nanoseconds: list[int]) -> dict[str, float]:
     """Quantiles in microseconds."""
     micro = np.asarray(nanoseconds, np.float64) / 1e3
-    figures = [*np.percentile(micro, [50, 95, 99]), micro.max(), micro.mean()]
-    return {name: round(float(value), 3) for name, value in zip(("p50", "p95", "p99", "max", "mean"), figures)}  # noqa: B905
+    figures = [micro.min(), *np.percentile(micro, [50, 95, 99]), micro.max(), micro.mean()]
+    return {name: round(float(value), 3) for name, value in zip(("min", "p50", "p95", "p99", "max", "mean"), figures)}  # noqa: B905
 
 
 def histogram(nanoseconds: list[int], bins_an_octave: int = 8) -> dict[str, list[float]]:

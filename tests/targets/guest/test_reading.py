@@ -19,8 +19,8 @@ def raw(tiny):
     found = agent.profile(str(tiny()), frames=4, repeats=1, warmup=1)
     return {
         **found,
-        "graph_us": {**found["graph_us"], "p50": 209.28},
-        "path_us": {**found["path_us"], "p50": 381.8465},
+        "graph_us": {**found["graph_us"], "min": 209.28, "p50": 212.507},
+        "path_us": {**found["path_us"], "min": 381.846, "p50": 385.109},
         "rtf": 0.02,
         "hop_rtf": 0.024,
         "graph_rtf": 0.013,
@@ -37,7 +37,7 @@ def test_a_microsecond_is_a_thousand_instructions(raw):
     found = {measurement.metric: measurement for measurement in result.measurements}
     assert set(found) == COUNTS | SIZES
     assert found["graph_instructions_per_frame"].value == 209_280
-    assert found["instructions_per_frame"].value == 381_846  # to even
+    assert found["instructions_per_frame"].value == 381_846
     assert {found[name].unit for name in COUNTS} == {"instructions"}
     assert {found[name].n for name in COUNTS} == {4}
     assert {m.provenance for m in result.measurements} == {Provenance.EMULATED}
@@ -54,11 +54,11 @@ def test_nothing_of_the_result_shows_a_time(raw):
 
 
 def test_a_cpi_with_its_source_gives_estimates(raw):
-    # 209,280 instructions x 1.5 cycles / 2000 MHz
+    # 212,507 instructions of a frame in the middle x 1.5 cycles / 2000 MHz
     result = read(raw, cpi=1.5, cpi_source="a board on a desk")
     found = {measurement.metric: measurement for measurement in result.measurements}
     assert set(found) == COUNTS | SIZES | TIMES
-    assert found["frame_p50_us"].value == pytest.approx(156.96)
+    assert found["frame_p50_us"].value == pytest.approx(159.380, abs=1e-3)
     assert found["hop_rtf"].value == pytest.approx(0.018)
     assert {found[name].provenance for name in TIMES} == {Provenance.ESTIMATED}
     assert {found[name].provenance for name in COUNTS} == {Provenance.EMULATED}
