@@ -120,14 +120,21 @@ EAR_DSP_APART void ear_dsp_outputs_s8(const ear_output *output, int32_t row, int
     ear_dsp_clamp_s8(output, rows, first);
 }
 
-/* ear_output_s16 for 8 <= total = 15 - shift < 32 and without a scale, but for clamping to less than sixteen bits. */
-static inline int16_t ear_dsp_output_s16(int64_t acc, uint32_t multiplier, int32_t total) {
+/* ear_output_s16 for 8 <= total = 15 - shift < 32 and without a scale; what else is to be clamped than all 16 bits, or
+ * with `positive` the upper 15, is left to be done. */
+static inline int16_t ear_dsp_output_s16(int64_t acc, uint32_t multiplier, int32_t total, int32_t positive) {
     const int64_t sum = acc * multiplier + (1u << (total - 1));
-    return (int16_t)__ssat((int32_t)((uint32_t)sum >> total | (uint32_t)(sum >> 32) << (32 - total)), 16);
+    const int32_t value = (int32_t)((uint32_t)sum >> total | (uint32_t)(sum >> 32) << (32 - total));
+    return (int16_t)(positive ? (int32_t)__usat(value, 15) : __ssat(value, 16));
+}
+
+static inline int32_t ear_dsp_positive(const ear_output *output) {
+    return output->low == 0 && output->high == INT16_MAX;
 }
 
 EAR_DSP_APART void ear_dsp_tile_outputs_s16(const ear_output *output, int32_t row, int32_t rows, const int64_t *bias,
                                             const int32_t *sums, int16_t *y, int32_t y_stride) {
+    const int32_t positive = ear_dsp_positive(output);
     for (int32_t r = 0; r < rows; r++, sums += EAR_DSP_TILE) {
         const uint32_t multiplier = (uint32_t)output->multiplier[row + r];
         const int32_t total = 15 - output->shift[row + r];
@@ -139,11 +146,11 @@ EAR_DSP_APART void ear_dsp_tile_outputs_s16(const ear_output *output, int32_t ro
             }
         } else {
             for (int32_t i = 0; i < EAR_DSP_TILE; i++, down += y_stride) {
-                *down = ear_dsp_output_s16(offset + sums[i], multiplier, total);
+                *down = ear_dsp_output_s16(offset + sums[i], multiplier, total, positive);
             }
         }
     }
-    for (int32_t i = 0; i < EAR_DSP_TILE; i++, y += y_stride) {
+    for (int32_t i = 0; i < EAR_DSP_TILE && (output->scale || !positive); i++, y += y_stride) {
         ear_dsp_clamp_s16(output, rows, y);
     }
 }
@@ -156,6 +163,7 @@ EAR_DSP_APART void ear_dsp_outputs_s16(const ear_output *output, int32_t row, in
     } else {
         const uint32_t *multipliers = (const uint32_t *)output->multiplier + row;
         const int8_t *shifts = output->shift + row;
+        const int32_t positive = ear_dsp_positive(output);
         for (const int64_t *const end = acc + rows; acc != end;) {
             const int64_t sum = *acc++;
             const uint32_t multiplier = *multipliers++;
@@ -163,11 +171,13 @@ EAR_DSP_APART void ear_dsp_outputs_s16(const ear_output *output, int32_t row, in
             if (total >= 32) {
                 *y++ = ear_dsp_rare_s16(output, row + rows - (int32_t)(end - acc) - 1, sum);
             } else {
-                *y++ = ear_dsp_output_s16(sum, multiplier, total);
+                *y++ = ear_dsp_output_s16(sum, multiplier, total, positive);
             }
         }
     }
-    ear_dsp_clamp_s16(output, rows, first);
+    if (output->scale || !ear_dsp_positive(output)) {
+        ear_dsp_clamp_s16(output, rows, first);
+    }
 }
 
 #endif
