@@ -36,6 +36,7 @@ def values(result):
     return {measurement.metric: measurement.value for measurement in result.measurements}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_emulator_left", "image")
 def test_counts_repeat_exactly_and_outputs_are_those_of_this_machine(student):
     notes = Notes()
