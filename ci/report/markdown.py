@@ -44,7 +44,7 @@ def render(run: Run, verdicts: Sequence[Verdict]) -> str:
 def escape(text: str) -> str:
     """Text that shows as itself: no markup, HTML, table border, mention, issue or web link comes alive."""
     # All but these characters become entities; of the allowed ones, those that start a link or an emphasis.
-    alive = r"[^\w \-.,:;()'\"/=+%≤≥≈µ✅❌\u26a0\ufe0f\ufffd]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\."
+    alive = r"[^\w \-.,:;()'\"/=+%≤≥≈±µ✅❌\u26a0\ufe0f\ufffd]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\."
     return re.sub(alive, lambda found: f"&#{ord(found.group())};", clean(text))
 
 

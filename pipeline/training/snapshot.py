@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import pickle
 from dataclasses import asdict, dataclass
@@ -35,7 +36,8 @@ def store(work: Path, state: Snapshot, learner: nn.Module, optimiser: Any) -> No
         "curves": [asdict(curve) for curve in state.curves],
     }
     torch.save(content, buffer)
-    write_atomic(work / _FILE, buffer.getvalue())
+    # Not every byte of the format is covered by a checksum of its own.
+    write_atomic(work / _FILE, _digest(buffer.getvalue()) + buffer.getvalue())
 
 
 def restore(work: Path, learner: nn.Module, optimiser: Any) -> Snapshot:
@@ -44,10 +46,18 @@ def restore(work: Path, learner: nn.Module, optimiser: Any) -> Snapshot:
     if not path.exists():
         return Snapshot()
     try:
-        content = torch.load(path, weights_only=True)
+        stored = path.read_bytes()
+        digest, saved = stored[: hashlib.sha256().digest_size], stored[hashlib.sha256().digest_size :]
+        if digest != _digest(saved):
+            raise ValueError("the snapshot is damaged")
+        content = torch.load(io.BytesIO(saved), weights_only=True)
         learner.load_state_dict(content["learner"])
         optimiser.load_state_dict(content["optimiser"])
         return Snapshot(tuple(Curve(**curve) for curve in content["curves"]), content["best_weights"])
     except (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError):
         path.unlink(missing_ok=True)
         return Snapshot()
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import pickle
@@ -208,6 +210,16 @@ class Interrupting(tiny.Tones):
         return super().batch(step, size)
 
 
+def sealed(content: bytes) -> bytes:
+    """As a snapshot is written: its digest first."""
+    return hashlib.sha256(content).digest() + content
+
+
+def opened(path: Path) -> dict:
+    saved = path.read_bytes()[hashlib.sha256().digest_size :]
+    return torch.load(io.BytesIO(saved), weights_only=True)
+
+
 def test_a_damaged_snapshot_is_dropped_and_training_starts_over(tmp_path: Path) -> None:
     whole = tiny.digest(tiny.run(tmp_path / "whole", tiny.settings()).model)
     with pytest.raises(Interrupted):
@@ -219,7 +231,7 @@ def test_a_damaged_snapshot_is_dropped_and_training_starts_over(tmp_path: Path) 
         "truncated": snapshot[:middle],
         "empty": b"",
         "flipped": snapshot[:middle] + bytes([snapshot[middle] ^ 0xFF]) + snapshot[middle + 1 :],
-        "pickle": pickle.dumps(Bomb(tmp_path / "boom")),
+        "pickle": sealed(pickle.dumps(Bomb(tmp_path / "boom"))),
     }
     for name, content in contents.items():
         (tmp_path / name).mkdir()
@@ -233,9 +245,11 @@ def test_a_damaged_snapshot_is_dropped_and_training_starts_over(tmp_path: Path) 
 def test_an_epoch_without_a_finite_validation_loss_does_not_bar_the_next(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         tiny.run(tmp_path, tiny.settings(), sampler=Interrupting())
-    snapshot = torch.load(tmp_path / "last.pt", weights_only=True)
+    snapshot = opened(tmp_path / "last.pt")
     snapshot["curves"][0] |= {"validation_loss": float("nan"), "best": False}
-    torch.save(snapshot | {"best_weights": None}, tmp_path / "last.pt")
+    changed = io.BytesIO()
+    torch.save(snapshot | {"best_weights": None}, changed)
+    (tmp_path / "last.pt").write_bytes(sealed(changed.getvalue()))
     assert [curve.best for curve in tiny.run(tmp_path, tiny.settings()).curves] == [False, True]
 
 
@@ -266,7 +280,7 @@ def test_a_training_that_was_killed_ends_with_the_same_weights(tmp_path: Path) -
         os.kill(process.pid, signal.SIGKILL)
         out, _ = process.communicate()
         assert process.returncode == -signal.SIGKILL, f"it ended before it was killed: {out}"
-        epochs = len(torch.load(snapshot, weights_only=True)["curves"])
+        epochs = len(opened(snapshot)["curves"])
         assert epochs_seen < epochs < 6
         epochs_seen = epochs
     resumed = outcome(start(tmp_path / "killed", **task))
