@@ -19,7 +19,7 @@ from earshot.models.frontend import FEATURE_EPSILON, Frontend
 from earshot.quantize.graph import Graph, TensorInfo
 from earshot.quantize.metadata import StreamDescription, description_of
 
-SOURCE = Path(__file__).with_name("stft") / "frontend.c"
+SOURCES = Path(__file__).with_name("stft")
 C_TYPES = {"int8": "int8_t", "int16": "int16_t"}
 
 HEADER = """\
@@ -36,24 +36,29 @@ HEADER = """\
 
 #include "model.h"
 
-#define MODEL_BINS MODEL_FRAME_SIZE
-#define MODEL_DELAY (MODEL_WINDOW - MODEL_HOP) /* samples from an input sample to its enhanced form */
+#define MODEL_BINS {bins}
+#define MODEL_CHANNELS {channels} /* microphones; the first is the one that is enhanced */
+#define MODEL_COMPLEX_FEATURES {complex_features}
+#define MODEL_LOG_FEATURES {log_features}
+#define MODEL_COMPLEX_MASK {complex_mask}
+#define MODEL_DELAY {delay} /* samples from an input sample to its enhanced form */
 #define MODEL_EPSILON {epsilon} /* on power, before compression */
 
 /* What frames and masks are made of. */
 typedef {c_type} model_value_t;
+#define MODEL_VALUE_MIN ({smallest})
 #define MODEL_VALUE_MAX {largest}
 
 void model_frontend_reset(void);
-/* hop: the next samples. frame: the network's input. */
-void model_analyse(const float hop[MODEL_HOP], model_value_t frame[MODEL_BINS]);
+/* hop: the next samples, those of all microphones side by side. frame: the network's input. */
+void model_analyse(const float hop[MODEL_HOP * MODEL_CHANNELS], model_value_t frame[MODEL_FRAME_SIZE]);
 /* mask: the network's output for the frame analysed last. hop: enhanced samples. */
-void model_synthesise(const model_value_t mask[MODEL_BINS], float hop[MODEL_HOP]);
+void model_synthesise(const model_value_t mask[MODEL_MASK_SIZE], float hop[MODEL_HOP]);
 
 /* One hop through analysis, network and synthesis. `hop` and `enhanced` may be the same array. */
-void model_enhance(const float hop[MODEL_HOP], float enhanced[MODEL_HOP]);
+void model_enhance(const float hop[MODEL_HOP * MODEL_CHANNELS], float enhanced[MODEL_HOP]);
 /* What it passed to the network last, and what came back. */
-extern model_value_t model_frame[MODEL_BINS], model_mask[MODEL_BINS];
+extern model_value_t model_frame[MODEL_FRAME_SIZE], model_mask[MODEL_MASK_SIZE];
 
 #endif
 """
@@ -83,26 +88,22 @@ static const float model_split[{splits}][2] = {split_values};
 
 
 def write_frontend(graph: Graph, out: Path, name: str = "model") -> list[Path]:
-    """Writes `NAME_frontend.h`, `NAME_frontend.c` and `NAME_frontend_tables.h` for a network generated as `name`.
+    """Writes `NAME_frontend.h`, `.c` and the headers these include, for a network generated as `name`.
 
     Raises:
         ModelError: the graph is no integer stream model, or its frontend cannot be written in C.
     """
     description = description_of(graph)
     frontend = description.frontend
-    if (frontend.kind, frontend.features, frontend.mask, frontend.channels) != ("stft", "magnitude", "magnitude", 1):
-        raise ModelError(
-            f"{graph.source}: the C frontend has magnitudes of one microphone in and real gains out, and nothing else",
-            "take the network's C alone, and write its frontend",
-        )
-    if frontend.fft % 2 or not 4 <= frontend.fft <= 2 * _LARGEST:
-        limits = f"fft is {frontend.fft}; the C frontend takes even sizes from 4 to {2 * _LARGEST}"
-        raise ModelError(f"{graph.source}: {limits}", "train with an fft of a power of two")
     texts = {
         f"{name}_frontend.h": _header(graph, description),
-        f"{name}_frontend_tables.h": _tables(frontend, graph.source),
-        f"{name}_frontend.c": SOURCE.read_text(),
+        f"{name}_frontend_quantize.h": (SOURCES / "frontend_quantize.h").read_text(),
     }
+    if frontend.kind == "wave":
+        texts[f"{name}_frontend.c"] = (SOURCES / "chunks.c").read_text()
+    else:
+        texts[f"{name}_frontend_tables.h"] = _tables(frontend, graph.source)
+        texts[f"{name}_frontend.c"] = (SOURCES / "frontend.c").read_text()
     for file, text in texts.items():
         write_atomic(out / file, _renamed(text, name))
     return [out / file for file in texts]
@@ -131,8 +132,8 @@ def radices(length: int) -> list[int]:
 
 def _header(graph: Graph, description: StreamDescription) -> str:
     frontend = description.frontend
-    frame = _port(graph, graph.inputs[description.input], frontend)
-    mask = _port(graph, graph.outputs[description.output], frontend)
+    frame = _port(graph, graph.inputs[description.input], frontend.bins * frontend.inputs)
+    mask = _port(graph, graph.outputs[description.output], frontend.bins * frontend.outputs)
     if frame.dtype != mask.dtype:
         raise ModelError(f"{graph.source}: the frame is {frame.dtype} and the mask {mask.dtype}; they must be alike")
     return HEADER.format(
@@ -141,23 +142,30 @@ def _header(graph: Graph, description: StreamDescription) -> str:
         delay=frontend.delay_samples,
         epsilon=_float(FEATURE_EPSILON),
         c_type=C_TYPES[frame.dtype],
+        smallest=np.iinfo(frame.dtype).min,
         largest=np.iinfo(frame.dtype).max,
+        bins=frontend.bins,
+        channels=frontend.channels,
+        complex_features=int(frontend.features == "complex"),
+        log_features=int(frontend.features == "log1p"),
+        complex_mask=int(frontend.mask == "complex"),
     )
 
 
-def _port(graph: Graph, index: int, frontend: Frontend) -> TensorInfo:
+def _port(graph: Graph, index: int, size: int) -> TensorInfo:
     tensor = graph.tensors[index]
     if tensor.dtype not in C_TYPES or tensor.quantization is None:
         hint = "convert it to int8 or int16x8"
         raise ModelError(f"{graph.source}: tensor '{tensor.name}' is {tensor.dtype}, C is made of integers", hint)
-    if int(np.prod(tensor.shape)) != frontend.bins:
-        raise ModelError(
-            f"{graph.source}: tensor '{tensor.name}' is {tensor.shape}, the frontend has {frontend.bins} bins"
-        )
+    if int(np.prod(tensor.shape)) != size:
+        raise ModelError(f"{graph.source}: tensor '{tensor.name}' is {tensor.shape}, the frontend has {size} values")
     return tensor
 
 
 def _tables(frontend: Frontend, source: str) -> str:
+    if frontend.fft % 2 or not 4 <= frontend.fft <= 2 * _LARGEST:
+        limits = f"fft is {frontend.fft}; the C frontend takes even sizes from 4 to {2 * _LARGEST}"
+        raise ModelError(f"{source}: {limits}", "train with an fft of a power of two")
     half = frontend.fft // 2
     stages = radices(half)
     if max(stages) > _LARGEST_RADIX:

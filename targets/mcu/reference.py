@@ -102,13 +102,15 @@ class Comparison:
 
 
 def split_frames(path: Path, content: bytes) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The network's input and output integers `[bins]` of every hop, from the file that bare/main.c writes."""
+    """The network's input and output integers of every hop, from the file that bare/main.c writes."""
     graph = read_graph(path)
-    dtype = np.dtype(graph.tensors[graph.inputs[description_of(graph).input]].dtype)
-    bins = description_of(graph).frontend.bins
-    values = np.frombuffer(content, dtype.newbyteorder("<"))
-    whole = values[: values.size // (2 * bins) * 2 * bins].reshape(-1, 2, bins)
-    return [(pair[0], pair[1]) for pair in whole]
+    description = description_of(graph)
+    frame, mask = graph.tensors[graph.inputs[description.input]], graph.tensors[graph.outputs[description.output]]
+    split = int(np.prod(frame.shape))
+    length = split + int(np.prod(mask.shape))
+    values = np.frombuffer(content, np.dtype(frame.dtype).newbyteorder("<"))
+    hops = values[: values.size // length * length].reshape(-1, length)
+    return [(hop[:split], hop[split:]) for hop in hops]
 
 
 def compare(path: Path, sound: np.ndarray, frames: bytes, enhanced: bytes) -> Comparison:
@@ -118,43 +120,47 @@ def compare(path: Path, sound: np.ndarray, frames: bytes, enhanced: bytes) -> Co
 
     Args:
         path: the model.
-        sound: what it was given, float32 `[hops * hop]`.
+        sound: what it was given, float32 `[hops * hop]`, or `[hops * hop, channels]`.
         frames, enhanced: the files of bare/main.c.
     """
     host = HostStream(path)
     steps, masks, expected = 0, 0, []
-    for hop, (frame, mask) in zip(sound.reshape(-1, host.hop), split_frames(path, frames), strict=False):
+    for hop, (frame, mask) in zip(host.hops(sound), split_frames(path, frames), strict=False):
         steps = max(steps, int(np.abs(host.analyse(hop).astype(np.int64) - frame).max()))
         masks += int((host.network.step(frame) != mask).sum())
         expected.append(host.synthesise(mask))
     given = np.frombuffer(enhanced, "<f4")
-    if given.size != sound.size or len(expected) * host.hop != sound.size or not np.isfinite(given).all():
+    if given.size != len(sound) or len(expected) * host.hop != len(sound) or not np.isfinite(given).all():
         return Comparison(steps, masks, float("inf"))
     return Comparison(steps, masks, float(np.abs(given - np.concatenate(expected)).max()))
 
 
 def enhance_on_host(path: Path, sound: np.ndarray) -> np.ndarray:
-    """Enhanced sound float32 `[hops * hop]` of sound of that shape, `delay_samples` late. Raises ModelError."""
+    """Enhanced sound float32 `[hops * hop]` of sound as `compare` takes it. Raises ModelError."""
     host = HostStream(path)
-    hops = sound.reshape(-1, host.hop)
-    return np.concatenate([host.synthesise(host.network.step(host.analyse(hop))) for hop in hops])
+    return np.concatenate([host.synthesise(host.network.step(host.analyse(hop))) for hop in host.hops(sound)])
 
 
 class HostStream:
     """The frontend as the device agent computes it, around the reference kernels. Raises ModelError."""
 
     def __init__(self, path: Path) -> None:
-        from earshot.targets.agent import Stft
+        from earshot.targets.agent import Chunks, Stft
 
         self.network = ReferenceStream(path)
         graph, description = self.network.graph, self.network.description
-        self._stft = Stft(description.frontend.model_dump())
+        kind = Chunks if description.frontend.kind == "wave" else Stft
+        self._stft = kind(description.frontend.model_dump())
         self.hop: int = self._stft.hop
         self._frame = graph.tensors[graph.inputs[description.input]]
         self._mask = graph.tensors[graph.outputs[description.output]]
 
+    def hops(self, sound: np.ndarray) -> np.ndarray:
+        """Sound `[samples]` or `[samples, channels]` hop by hop."""
+        return sound.reshape(-1, self.hop, *sound.shape[1:])
+
     def analyse(self, hop: np.ndarray) -> np.ndarray:
-        """The next frame's integers `[bins]`."""
+        """The next frame's integers, flat."""
         self._spectrum = self._stft.analyse(hop)
         real = self._stft.features(self._spectrum)[0]
         quantization, limits = _integers(self._frame), np.iinfo(self._frame.dtype)
@@ -165,7 +171,7 @@ class HostStream:
         """The next samples float32 `[hop]`, of the frame analysed last."""
         quantization = _integers(self._mask)
         gains = (mask.astype(np.float32) - quantization.zero_point) * np.float32(quantization.scale)
-        return np.asarray(self._stft.synthesise(self._spectrum * gains))
+        return np.asarray(self._stft.synthesise(self._stft.apply(self._spectrum.copy(), gains[np.newaxis])))
 
 
 def _integers(tensor: TensorInfo) -> Quantization:

@@ -2,13 +2,14 @@
  *
  *   frame      the last two hops, times the window
  *   spectrum   real FFT of the frame
- *   features   (|X|^2 + epsilon)^(compression / 2), as the network's integers
- *   masked     mask times spectrum
+ *   features   (|X|^2 + epsilon)^(compression / 2), log(1 + |X|), or X itself, as the network's integers
+ *   masked     mask times the spectrum of the first microphone
  *   sound      inverse FFT, times the window, overlap-added
  *
  * Single precision, no library functions, no recursion, no memory but the arrays below.
  */
 #include "model_frontend.h"
+#include "model_frontend_quantize.h"
 #include "model_frontend_tables.h"
 
 #include <string.h>
@@ -19,12 +20,12 @@ typedef struct {
     float re, im;
 } complex_t;
 
-static float previous[MODEL_HOP];         /* the hop before this one */
-static float pending[MODEL_HOP];          /* the second half of the last enhanced frame */
-static complex_t spectrum[MODEL_BINS];    /* kept from analysis to synthesis */
+static float previous[MODEL_HOP * MODEL_CHANNELS]; /* the hop before this one */
+static float pending[MODEL_HOP];                   /* the second half of the last enhanced frame */
+static complex_t spectrum[MODEL_BINS];             /* of the first microphone, kept from analysis to synthesis */
 static complex_t work[HALF];
 
-model_value_t model_frame[MODEL_BINS], model_mask[MODEL_BINS];
+model_value_t model_frame[MODEL_FRAME_SIZE], model_mask[MODEL_MASK_SIZE];
 
 static inline complex_t add(complex_t a, complex_t b) { return (complex_t){a.re + b.re, a.im + b.im}; }
 static inline complex_t subtract(complex_t a, complex_t b) { return (complex_t){a.re - b.re, a.im - b.im}; }
@@ -110,33 +111,28 @@ static const complex_t *transform(void) {
     return x;
 }
 
-/* Adding 1.5 * 2^23 to a number below 2^22 rounds it to the nearest integer, ties to even: the low bits of the sum. */
-static const float ROUNDER = 12582912.0f;
-
-static inline int32_t bits_of(float value) {
-    int32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
+#if !MODEL_COMPLEX_FEATURES
 static inline float float_of(int32_t bits) {
     float value;
     memcpy(&value, &bits, sizeof value);
     return value;
 }
 
-/* x^exponent = 2^(exponent log2 x) of a normal, positive x, to some 1e-6 of the result.
- * log2 of the fraction is the series of artanh, 2 to the fraction that of exp; on these ranges what is left out lies
- * below the rounding of a float.
- */
-static inline float power(float x, float exponent) {
+/* The series leave out what lies below the rounding of a float on their ranges. */
+
+/* log2 of a normal, positive number: its exponent, and the series of artanh for its fraction. */
+static inline float log2_of(float x) {
     const int32_t bits = bits_of(x);
     const int32_t whole = (bits - 0x3f3504f3) >> 23; /* so that the fraction lies in sqrt(1/2) .. sqrt(2) */
     const float fraction = float_of(bits - whole * (1 << 23));
     const float s = (fraction - 1.0f) / (fraction + 1.0f), s2 = s * s;
     const float series = s * (1.0f + s2 * (1.0f / 3 + s2 * (1.0f / 5 + s2 * (1.0f / 7))));
-    const float y = exponent * ((float)whole + 2.88539008f * series); /* 2 / ln 2 */
+    return (float)whole + 2.88539008f * series; /* 2 / ln 2 */
+}
 
+/* x^exponent = 2^(exponent log2 x) of a normal, positive x, to some 1e-6 of the result. */
+static inline float power(float x, float exponent) {
+    const float y = exponent * log2_of(x);
     const float rounded = y + ROUNDER;
     const float z = 0.693147181f * (y - (rounded - ROUNDER)); /* ln 2 */
     const float root =
@@ -144,22 +140,33 @@ static inline float power(float x, float exponent) {
     return float_of(bits_of(root) + (bits_of(rounded) - bits_of(ROUNDER)) * (1 << 23));
 }
 
+static inline float feature(complex_t x) {
+    const float squared = x.re * x.re + x.im * x.im + MODEL_EPSILON;
+#if MODEL_LOG_FEATURES
+    return 0.693147181f * log2_of(1.0f + power(squared, 0.5f)); /* ln 2 */
+#else
+    return power(squared, MODEL_COMPRESSION / 2);
+#endif
+}
+#endif
+
 void model_frontend_reset(void) {
     memset(previous, 0, sizeof previous);
     memset(pending, 0, sizeof pending);
 }
 
-void model_analyse(const float hop[MODEL_HOP], model_value_t frame[MODEL_BINS]) {
+/* The spectrum of a microphone's last two hops, to `spectrum`. */
+static void analyse_microphone(const float *hop, int channel) {
     /* Even samples are real parts, odd ones imaginary parts; what the FFT has beyond the window is zero. */
     float *samples = (float *)spectrum;
     for (int n = 0; n < MODEL_HOP; n++) {
-        samples[n] = previous[n] * model_window[n];
-        samples[MODEL_HOP + n] = hop[n] * model_window[MODEL_HOP + n];
+        const int sample = n * MODEL_CHANNELS + channel;
+        samples[n] = previous[sample] * model_window[n];
+        samples[MODEL_HOP + n] = hop[sample] * model_window[MODEL_HOP + n];
     }
     for (int n = MODEL_WINDOW; n < MODEL_FFT; n++) {
         samples[n] = 0.0f;
     }
-    memcpy(previous, hop, sizeof previous);
 
     /* The spectra of even and odd samples, E and O, out of that of the packed ones, Z:
      *   E = (Z[k] + Z*[HALF - k]) / 2,  O = (Z[k] - Z*[HALF - k]) / 2i,  X[k] = E + w^k O,  X[HALF - k] = E* - (w^k O)*
@@ -176,23 +183,39 @@ void model_analyse(const float hop[MODEL_HOP], model_value_t frame[MODEL_BINS]) 
     }
     spectrum[0] = (complex_t){first.re + first.im, 0.0f};
     spectrum[HALF] = (complex_t){first.re - first.im, 0.0f};
+}
 
-    for (int k = 0; k < MODEL_BINS; k++) {
-        const complex_t x = spectrum[k];
-        const float feature = power(x.re * x.re + x.im * x.im + MODEL_EPSILON, MODEL_COMPRESSION / 2);
-        const float steps = feature * (1.0f / MODEL_FRAME_SCALE); /* positive: only the upper end can be passed */
-        const float highest = MODEL_VALUE_MAX - MODEL_FRAME_ZERO_POINT;
-        frame[k] = (model_value_t)bits_of((steps < highest ? steps : highest) + (ROUNDER + MODEL_FRAME_ZERO_POINT));
+void model_analyse(const float hop[MODEL_HOP * MODEL_CHANNELS], model_value_t frame[MODEL_FRAME_SIZE]) {
+    /* The first microphone comes last, because its spectrum is the one that is kept. */
+    for (int channel = MODEL_CHANNELS - 1; channel >= 0; channel--) {
+        analyse_microphone(hop, channel);
+        for (int k = 0; k < MODEL_BINS; k++) {
+#if MODEL_COMPLEX_FEATURES
+            model_value_t *to = frame + 2 * (MODEL_CHANNELS * k + channel);
+            to[0] = quantized(spectrum[k].re);
+            to[1] = quantized(spectrum[k].im);
+#else
+            frame[k] = quantized(feature(spectrum[k]));
+#endif
+        }
     }
+    memcpy(previous, hop, sizeof previous);
 }
 
-static inline complex_t masked(const model_value_t mask[MODEL_BINS], int k) {
-    /* The inverse FFT's 1 / MODEL_FFT goes into the mask's scale. */
-    const float gain = (float)(mask[k] - MODEL_MASK_ZERO_POINT) * (MODEL_MASK_SCALE / MODEL_FFT);
-    return (complex_t){gain * spectrum[k].re, gain * spectrum[k].im};
+/* The inverse FFT's 1 / MODEL_FFT goes into the mask's scale. */
+static inline float gain(model_value_t value) {
+    return (float)(value - MODEL_MASK_ZERO_POINT) * (MODEL_MASK_SCALE / MODEL_FFT);
 }
 
-void model_synthesise(const model_value_t mask[MODEL_BINS], float hop[MODEL_HOP]) {
+static inline complex_t masked(const model_value_t *mask, int k) {
+#if MODEL_COMPLEX_MASK
+    return multiply((complex_t){gain(mask[2 * k]), gain(mask[2 * k + 1])}, spectrum[k]);
+#else
+    return (complex_t){gain(mask[k]) * spectrum[k].re, gain(mask[k]) * spectrum[k].im};
+#endif
+}
+
+void model_synthesise(const model_value_t mask[MODEL_MASK_SIZE], float hop[MODEL_HOP]) {
     /* Z[k] = E + i O of the masked spectrum. Real and imaginary parts change places on the way in and on the way out,
      * which makes the forward transform the inverse one. */
     const complex_t first = masked(mask, 0), last = masked(mask, HALF);
@@ -213,7 +236,7 @@ void model_synthesise(const model_value_t mask[MODEL_BINS], float hop[MODEL_HOP]
     }
 }
 
-void model_enhance(const float hop[MODEL_HOP], float enhanced[MODEL_HOP]) {
+void model_enhance(const float hop[MODEL_HOP * MODEL_CHANNELS], float enhanced[MODEL_HOP]) {
     model_analyse(hop, model_frame);
     model_step(model_frame, model_mask);
     model_synthesise(model_mask, enhanced);

@@ -1,7 +1,7 @@
 /* A bare-metal program around a generated network: sound from a file, hop by hop, enhanced sound to another.
  *
- *     sound.f32       float32 samples, whole hops
- *     enhanced.f32    as many, MODEL_DELAY samples late
+ *     sound.f32       float32 samples, whole hops; those of several microphones side by side
+ *     enhanced.f32    as many samples of one sound, MODEL_DELAY samples late
  *     frames          the network's input and output of each hop, integers
  *     stack           bytes of stack that one hop took at most (uint32)
  *
@@ -39,7 +39,7 @@ static inline uint32_t stack_used(const uint32_t *top) {
 __attribute__((noinline)) void hop_done(void) { __asm__ volatile(""); }
 
 int main(void) {
-    static float hop[MODEL_HOP];
+    static float hop[MODEL_HOP * MODEL_CHANNELS];
     const int sound = semihosting_open("sound.f32", FILE_READ);
     const int enhanced = semihosting_open("enhanced.f32", FILE_WRITE);
     const int frames = semihosting_open("frames", FILE_WRITE);
@@ -56,7 +56,7 @@ int main(void) {
         hop_done();
         const uint32_t used = stack_used(top);
         deepest = used > deepest ? used : deepest;
-        if (!semihosting_write(enhanced, hop, sizeof hop) || !semihosting_write(frames, model_frame, sizeof model_frame) ||
+        if (!semihosting_write(enhanced, hop, MODEL_HOP * sizeof *hop) || !semihosting_write(frames, model_frame, sizeof model_frame) ||
             !semihosting_write(frames, model_mask, sizeof model_mask)) {
             return 1;
         }

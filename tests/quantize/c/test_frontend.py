@@ -12,7 +12,7 @@ from earshot.core.errors import ModelError
 from earshot.models.frontend import Frontend
 from earshot.quantize.c.frontend import radices, write_frontend
 from earshot.quantize.graph import Graph, Quantization, TensorInfo
-from earshot.targets.agent import Stft
+from earshot.targets.agent import Chunks, Stft
 
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="no C compiler: apt-get install gcc")
 FLAGS = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic", "-shared", "-fPIC"]
@@ -31,9 +31,9 @@ FRAME_STEP, MASK_STEP = 40 / 32767, 1 / 32767
 def graph_of(frontend, dtype="int16", frame=(FRAME_STEP, 0), mask=(MASK_STEP, 0), network=False):
     """A graph of nothing but a frame and a mask."""
 
-    def port(index, name, quantization):
+    def port(index, name, channels, quantization):
         scales, zeros = np.array([quantization[0]], np.float32), np.array([quantization[1]])
-        return TensorInfo(index, name, (1, 1, frontend.bins, 1), dtype, Quantization(scales, zeros))
+        return TensorInfo(index, name, (1, 1, frontend.bins, channels), dtype, Quantization(scales, zeros))
 
     description = {
         "schema": "earshot.stream/1",
@@ -42,7 +42,8 @@ def graph_of(frontend, dtype="int16", frame=(FRAME_STEP, 0), mask=(MASK_STEP, 0)
         "precision": "int8" if dtype == "int8" else "int16x8",
     }
     metadata = {"earshot": json.dumps(description).encode()}
-    return Graph("test.tflite", (port(0, "f", frame), port(1, "m", mask)), (), {"frame": 0}, {"mask": 1}, metadata)
+    ports = (port(0, "f", frontend.inputs, frame), port(1, "m", frontend.outputs, mask))
+    return Graph("test.tflite", ports, (), {"frame": 0}, {"mask": 1}, metadata)
 
 
 def network_header(graph, name):
@@ -53,7 +54,7 @@ def network_header(graph, name):
     for kind, tensor in zip(("FRAME", "MASK"), graph.tensors, strict=True):
         quantization = tensor.quantization
         facts |= {
-            f"{kind}_SIZE": tensor.shape[2],
+            f"{kind}_SIZE": tensor.shape[2] * tensor.shape[3],
             f"{kind}_SCALE": f"{quantization.scale:.9e}f",
             f"{kind}_ZERO_POINT": quantization.zero_point,
         }
@@ -70,13 +71,12 @@ class Compiled:
         declaration = f"void {name}_step(const {c_type} *frame, {c_type} *mask)"
         (folder / f"{name}.h").write_text(network_header(graph, name.upper()) + f"{declaration};\n")
         one = round(1 / float(graph.tensors[1].quantization.scale)) + graph.tensors[1].quantization.zero_point
-        bins = graph.tensors[0].shape[2]
-        body = f"for (int k = 0; k < {bins}; k++) mask[k] = ({c_type})(frame[k] * 0 + {one});"
+        self.inputs, self.outputs = (tensor.shape[2] * tensor.shape[3] for tensor in graph.tensors)
+        body = f"for (int k = 0; k < {self.outputs}; k++) mask[k] = ({c_type})(frame[0] * 0 + {one});"
         (folder / "network.c").write_text(f'#include "{name}.h"\n{declaration} {{ {body} }}\n')
         sources = [str(folder / f"{name}_frontend.c"), str(folder / "network.c")]
         subprocess.run(["gcc", *FLAGS, *sources, "-o", str(folder / "frontend.so")], check=True)
         self.library, self.name = ctypes.CDLL(str(folder / "frontend.so")), name
-        self.bins = bins
 
     def call(self, function, given, size, dtype):
         out = np.zeros(size, dtype)
@@ -86,7 +86,7 @@ class Compiled:
         return out
 
     def analyse(self, hop):
-        return self.call("analyse", hop, self.bins, self.dtype)
+        return self.call("analyse", hop, self.inputs, self.dtype)
 
     def synthesise(self, mask, hop):
         return self.call("synthesise", mask, hop, np.float32)
@@ -136,6 +136,38 @@ def test_a_mask_of_ones_gives_the_sound_back_late(frontend, tmp_path):
     compiled.library.other_frontend_reset()
     again = np.concatenate([compiled.enhance(hop) for hop in sound])
     assert np.array_equal(enhanced, again)
+
+
+OTHERS = [
+    Frontend(features="log1p", window=256, hop=128, fft=256),
+    Frontend(features="complex", mask="complex", window=320, hop=160, fft=320),
+    Frontend(features="complex", mask="complex", channels=3, window=256, hop=128, fft=512),
+    Frontend(mask="complex", compression=0.5),
+    Frontend(features="complex", channels=2),
+    Frontend(kind="wave", hop=96),
+]
+
+
+@needs_gcc
+@pytest.mark.parametrize("frontend", OTHERS, ids=lambda f: f"{f.kind}-{f.features}-{f.mask}-{f.channels}")
+def test_other_features_masks_and_microphones_are_those_of_the_agent(frontend, tmp_path):
+    graph = graph_of(frontend, frame=(FRAME_STEP, 7), mask=(MASK_STEP, 0))
+    compiled = Compiled(graph, tmp_path)
+    host = (Chunks if frontend.kind == "wave" else Stft)(frontend.model_dump())
+    generator, moved = np.random.default_rng(8), 0.0
+    for near in speechlike(10, frontend.hop, frontend.rate):
+        apart = [np.roll(near, 5 * number) * np.float32(1 - 0.2 * number) for number in range(frontend.channels)]
+        hop = np.stack(apart, axis=1) if frontend.channels > 1 else near
+        spectrum = host.analyse(hop)
+        steps = host.features(spectrum).reshape(-1) / np.float32(FRAME_STEP) + 7
+        frame = compiled.analyse(hop)
+        assert np.abs(frame - np.clip(steps, -32768, 32767)).max() <= 0.5 + 2e-5 * np.abs(steps).max() + 0.05
+        mask = generator.integers(-32768, 32768, (1, frontend.bins * frontend.outputs)).astype(np.int16)
+        expected = host.synthesise(host.apply(spectrum.copy(), mask * np.float32(MASK_STEP)))
+        sound = compiled.synthesise(mask, frontend.hop)
+        assert np.abs(sound - expected).max() < 2e-6
+        moved = max(moved, float(np.abs(expected).max()))
+    assert moved > 0.02
 
 
 @needs_gcc

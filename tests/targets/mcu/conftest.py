@@ -28,16 +28,18 @@ needs_emulator = pytest.mark.skipif(bool(MISSING), reason=f"{', '.join(MISSING)}
 HEADER = """
 #include <stdint.h>
 #define MODEL_HOP 8
-#define MODEL_BINS 8
+#define MODEL_CHANNELS 1
+#define MODEL_FRAME_SIZE 8
+#define MODEL_MASK_SIZE 8
 typedef int8_t model_value_t;
 void model_reset(void);
 void model_frontend_reset(void);
 void model_enhance(const float *hop, float *enhanced);
-extern model_value_t model_frame[MODEL_BINS], model_mask[MODEL_BINS];
+extern model_value_t model_frame[MODEL_FRAME_SIZE], model_mask[MODEL_MASK_SIZE];
 """
 # model_enhance in assembler, so that what lies between the marks is known to the instruction.
 FRAME = """
-model_value_t model_frame[MODEL_BINS], model_mask[MODEL_BINS];
+model_value_t model_frame[MODEL_FRAME_SIZE], model_mask[MODEL_MASK_SIZE];
 void model_reset(void) {}
 void model_frontend_reset(void) {}
 __attribute__((naked)) void model_analyse(void) { __asm__ volatile("bx lr"); }
@@ -49,7 +51,7 @@ __attribute__((naked)) void model_enhance(const float *hop, float *enhanced) {
 """
 # The same in C, where the compiler's call graph knows the stack.
 PLAIN_FRAME = """
-model_value_t model_frame[MODEL_BINS], model_mask[MODEL_BINS];
+model_value_t model_frame[MODEL_FRAME_SIZE], model_mask[MODEL_MASK_SIZE];
 void model_reset(void) {}
 void model_frontend_reset(void) {}
 __attribute__((noipa)) void model_analyse(void) {}
