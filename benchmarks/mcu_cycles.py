@@ -102,7 +102,7 @@ def main() -> None:
     """Prints one line a model, core and kind of kernel."""
     if len(sys.argv) < 2:
         sys.exit(__doc__)
-    print(f"{'':20}{'core':12}{'kernels':9}{'cycles':>11}{'instructions':>14}{'CPI':>7}")
+    print(f"{'':22}{'core':12}{'kernels':9}{'cycles':>11}{'instructions':>14}{'CPI':>7}")
     for path in map(Path, sys.argv[1:]):
         for core, timing in (("cortex-m4", m4_cycles), ("cortex-m33", m4_cycles), ("cortex-m55", m55_cycles)):
             for fast in (True, False):
@@ -112,7 +112,7 @@ def main() -> None:
                 spent, count = cycles(target, path, timing)
                 spent *= COREMARK["cortex-m4"] / COREMARK.get(core, COREMARK["cortex-m4"])
                 kind = "fast" if fast else "plain"
-                print(f"{path.name:20}{core:12}{kind:9}{spent:11,.0f}{count:14,}{spent / count:7.2f}", flush=True)
+                print(f"{path.name:22}{core:12}{kind:9}{spent:11,.0f}{count:14,}{spent / count:7.2f}", flush=True)
 
 
 if __name__ == "__main__":
