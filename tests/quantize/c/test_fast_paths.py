@@ -73,7 +73,7 @@ class Draw:
         return np.maximum(self.integers(np.int8, size), -127)
 
     def bias(self, wide: bool, size) -> np.ndarray:
-        reach = self.random.choice([0, 1 << 12, 1 << 20, (1 << 38) if wide else (1 << 28)])
+        reach = self.random.choice([0, 1 << 12, 1 << 20, (1 << 38) if wide else (1 << 30)])
         return self.random.integers(-reach, reach, size, endpoint=True).astype(np.int64 if wide else np.int32)
 
     def scales(self, wide: bool, rows: int) -> list[np.ndarray]:
