@@ -18,7 +18,7 @@ recursion, no operating system; `memcpy` and `memset` are all it takes from the 
 | `{name}.c` | the network: every operator is one call, with its output's name and shape |
 | `{name}_state.h` | what lives from frame to frame |
 | `{name}_weights.h`, `.c` | constant tables |
-| `{name}_frontend.h`, `.c`, `{name}_frontend_*.h` | sound in, enhanced sound out: the signal processing around the network |
+| `{name}_frontend.h`, `.c`, `{name}_frontend_*.h` | sound in, enhanced sound out, around the network |
 | `kernels/` | the operators; `primitives.h` is what is worth writing by hand for a machine |
 
 ## Memory
