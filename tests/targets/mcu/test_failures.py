@@ -1,5 +1,6 @@
 """What a user sees when a tool is missing, code does not compile or fit, or a program dies; and that nothing stays."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -124,7 +125,8 @@ def test_no_emulator_outlives_a_killed_process(made, tmp_path):
     print("ready", flush=True)
     emulate(program, BOARDS[{board.machine!r}], {{"sound.f32": bytes(32)}}, (), 300, "chip")
     """
-    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE)
+    here = {**os.environ, "TMPDIR": str(tmp_path)}  # nobody is left to remove what a killed process had there
+    parent = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)], stdout=subprocess.PIPE, env=here)
     try:
         assert parent.stdout.readline() == b"ready\n"
         deadline, found = time.monotonic() + 30, []
