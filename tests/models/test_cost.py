@@ -58,3 +58,11 @@ class NotCausal(DaeUnet):
 def test_a_network_that_looks_ahead_has_no_streaming_cost() -> None:
     model = NotCausal(FRONTEND, NotCausal.Params.model_validate(SIZES))
     assert [one.metric for one in cost(model)] == ["parameters"]
+
+
+def test_the_work_of_fused_recurrent_layers_is_counted() -> None:
+    """FT-JNF of two microphones on 9 bins: an LSTM of 3 in both directions over bins, one of 2 over time, a mask."""
+    frontend = Frontend(window=16, hop=8, fft=16, features="complex", mask="complex", channels=2)
+    model = build("ft_jnf", frontend, {"hidden_frequency": 3, "hidden_time": 2})
+    over_bins, over_time, mask = 2 * 4 * 3 * (4 + 3), 4 * 2 * (6 + 2), 2 * 2
+    assert macs_per_frame(model) == 9 * (over_bins + over_time + mask)

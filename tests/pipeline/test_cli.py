@@ -254,6 +254,15 @@ def test_catalogues_list_what_is_registered(tmp_path: Path, command: str) -> Non
     assert known in done.stdout
 
 
+def test_the_sizes_of_one_network_are_told(tmp_path: Path) -> None:
+    done = earshot("models", "rt_senet", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert all(word in done.stdout for word in ("channels", "(24, 48, 96)", "kernel", "SPL 2024"))
+    refused = earshot("models", "rt_senett", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "did you mean 'rt_senet'" in refused.stderr
+
+
 HOLDER = """
 import sys
 from pathlib import Path
