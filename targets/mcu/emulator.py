@@ -151,14 +151,18 @@ def _run(command: list[str], folder: Path, timeout_seconds: float, device: str, 
         raise DeviceError(f"{device}: {describe_fault(fault.read_bytes(), program)}", _FAULT_HINT)
     if ended.returncode < 0:
         name = signal.Signals(-ended.returncode).name.removeprefix("SIG")
-        raise DeviceError(f"{device}: the emulator was killed by signal {name}")
+        raise DeviceError(f"{device}: the emulator was killed by signal {name}", _KILLED_HINT)
     if ended.returncode:
         said = [line for line in ended.stderr.strip().splitlines() if line]
-        words = f" ({said[0]})" if said else ""
-        raise DeviceError(f"{device}: the program ended with code {ended.returncode}{words}")
+        # The program says nothing: it ends early when what it read or made cannot be read or written.
+        who, hint = (f"{EMULATOR} ({said[0]})", _REFUSED_HINT) if said else ("the program", _ENDED_HINT)
+        raise DeviceError(f"{device}: {who} ended with code {ended.returncode}", hint)
 
 
 _FAULT_HINT = "the generated code and the core's flags must agree; fast: false tries plain C"
+_KILLED_HINT = "run it again; by KILL most often the memory was short: end other programs first"
+_REFUSED_HINT = f"QEMU 6 or later with its plugins is needed: {install_command([EMULATOR])}"
+_ENDED_HINT = "free space where temporary files go, or set TMPDIR to a folder with space"
 
 
 def describe_fault(registers: bytes, program: Program) -> str:

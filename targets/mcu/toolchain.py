@@ -200,4 +200,5 @@ def run(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str
     except FileNotFoundError as error:
         raise DeviceError(f"{command[0]} is not installed", install_command([command[0]])) from error
     except subprocess.TimeoutExpired as error:
-        raise DeviceError(f"{command[0]} took longer than {_TIMEOUT_SECONDS:g} s") from error
+        hint = "run it again when this machine has less to do, or take a smaller network"
+        raise DeviceError(f"{command[0]} took longer than {_TIMEOUT_SECONDS:g} s", hint) from error

@@ -8,6 +8,7 @@ import tempfile
 import textwrap
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,7 @@ import pytest
 from earshot.core.errors import ConfigError, DeviceError, ModelError, ToolError
 from earshot.pipeline.progress import Silent
 from earshot.targets.base import ProfileConfig, load_profile
+from earshot.targets.mcu import toolchain
 from earshot.targets.mcu.emulator import counting_plugin, emulate
 from earshot.targets.mcu.target import CortexMTarget
 from earshot.targets.mcu.toolchain import EMULATOR, version
@@ -98,7 +100,7 @@ def test_an_emulator_killed_midway_leaves_nothing(made, temporary):
         try:
             run(program, board, 60)
         except DeviceError as error:
-            errors.append(error.message)
+            errors.append(error)
 
     thread = threading.Thread(target=work)
     thread.start()
@@ -109,8 +111,29 @@ def test_an_emulator_killed_midway_leaves_nothing(made, temporary):
     for process in emulators():
         process.kill()
     thread.join(30)
-    assert errors == ["chip: the emulator was killed by signal KILL"]
+    assert [error.message for error in errors] == ["chip: the emulator was killed by signal KILL"]
+    assert "end other programs" in errors[0].hint
     assert not list(temporary.iterdir())
+
+
+@needs_emulator
+def test_who_ended_early_is_told_apart(made, temporary):
+    """A program whose files are not there, and an emulator that does not know the board."""
+    program, board = made("void model_step(void) {}", frame=PLAIN_FRAME)
+    run(program, board)
+    with pytest.raises(DeviceError, match=r"^chip: the program ended with code 1$") as caught:
+        emulate(program, board, {}, (), 20.0, "chip")
+    assert "TMPDIR" in caught.value.hint
+    with pytest.raises(DeviceError, match=rf"^chip: {EMULATOR} \(.*unsupported machine.* ended with code 1$") as caught:
+        run(program, replace(board, machine="no-such-board"))
+    assert "apt-get install qemu-system-arm" in caught.value.hint
+
+
+def test_a_tool_that_hangs_is_stopped(monkeypatch, tmp_path):
+    monkeypatch.setattr(toolchain, "_TIMEOUT_SECONDS", 0.1)
+    with pytest.raises(DeviceError, match=r"^sleep took longer than 0\.1 s$") as caught:
+        toolchain.run(["sleep", "60"], tmp_path)
+    assert "run it again" in caught.value.hint
 
 
 @needs_emulator
