@@ -7,7 +7,7 @@ Sources: tensorflow/lite/tools/benchmark (benchmark_model.cc, benchmark_tflite_m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,12 +24,11 @@ TIMINGS = re.compile(
 STATISTICS = re.compile(r"\bcount=(\d+)((?: \w+=[\d.e+-]+)*)")
 MEMORY = re.compile(r"Memory footprint delta from the start of the tool \(MB\): init=([\d.e+-]+) overall=([\d.e+-]+)")
 REPLACED = re.compile(r"Replacing (\d+) out of (\d+) node\(s\) with delegate \((\w+)\)")
+OPERATOR_MISSING = ("Didn't find op for builtin opcode", "Encountered unresolved custom op")
 REFUSED = (
     "failed to prepare",
     "Failed to allocate tensors",
-    "Didn't find op for builtin opcode",
     "Failed to load model",
-    "Encountered unresolved custom op",
     "Failed to initialize the interpreter",
 )
 RUN_TABLE = "Operator-wise Profiling Info for Regular Benchmark Runs"
@@ -175,9 +174,17 @@ def read_operators(csv: str, accelerator: Accelerator) -> list[OperatorCost]:
     ]
 
 
+def missing_operator(log: str) -> str | None:
+    """The line with which the runtime said that it lacks an operator of the model, None where it did not.
+
+    A newer runtime may have it, so that is the tool's fault, although it refuses the model in the lines that follow.
+    """
+    return _line_with(OPERATOR_MISSING, log)
+
+
 def refusal(log: str) -> str | None:
     """The line with which the runtime refused the model, None where it did not."""
-    return next((_bare(line) for line in log.splitlines() if any(words in line for words in REFUSED)), None)
+    return _line_with(REFUSED, log)
 
 
 def complaint(log: str) -> str:
@@ -185,6 +192,11 @@ def complaint(log: str) -> str:
     lines = [line for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith(("ERROR", "FATAL"))]
     return _bare((errors or lines[-1:] or ["it said nothing"])[0])
+
+
+def _line_with(words: Sequence[str], log: str) -> str | None:
+    """The first line that holds any of the words."""
+    return next((_bare(line) for line in log.splitlines() if any(word in line for word in words)), None)
 
 
 def _rows(csv: str, section: str) -> Iterator[tuple[str, str, float]]:

@@ -28,6 +28,7 @@ from earshot.targets.adb.benchmark import (
     UnreadableError,
     arguments,
     complaint,
+    missing_operator,
     profiling_arguments,
     read_delegation,
     read_operators,
@@ -141,7 +142,7 @@ class PhoneTarget:
 
         Raises:
             ModelError: a model is no stream model, or the tool's runtime refuses it.
-            DeviceError: the phone or the tool is absent or failed, or the time is up.
+            DeviceError: the phone or the tool is absent or failed, the tool is too old for the model, the time is up.
         """
         if not self._tool.is_file():
             raise DeviceError(f"{self._tool}: no such file", "set the option benchmark_model to the tool")
@@ -252,12 +253,15 @@ class PhoneTarget:
         return output
 
     def _failure(self, model: Path, output: Output) -> EarshotError:
+        newer = f"use a newer {self._tool.name}, or another precision"
+        lacks = missing_operator(output.text)
+        if lacks:
+            return DeviceError(f"{model}: {self._tool.name} on {self.name} lacks one of its operators ({lacks})", newer)
         refused = refusal(output.text)
         if refused:
-            return ModelError(
-                f"{model}: refused on {self.name} ({refused})", f"use a newer {self._tool.name}, or another precision"
-            )
-        hint = f"{output.code - 128} is the number of the signal" if output.code > 128 else None
+            return ModelError(f"{model}: refused on {self.name} ({refused})", newer)
+        signal = f"{output.code - 128} is the number of the signal; " if output.code > 128 else ""
+        hint = f"{signal}profile another model: if that fails too, take another build of {self._tool.name}"
         if output.code in CANNOT_EXECUTE:
             hint = (
                 "set benchmark_model to the tool built for the phone's processor (adb shell getprop ro.product.cpu.abi)"

@@ -7,6 +7,7 @@ from earshot.targets.adb.benchmark import (
     UnreadableError,
     arguments,
     complaint,
+    missing_operator,
     profiling_arguments,
     read_delegation,
     read_operators,
@@ -211,3 +212,6 @@ def test_a_refused_model_is_told_from_a_failed_tool():
     assert refusal("INFO: STARTING!\nSegmentation fault\n") is None
     assert complaint("INFO: STARTING!\nSegmentation fault\n") == "Segmentation fault"
     assert complaint("") == "it said nothing"
+    assert missing_operator(log) is None
+    older = "ERROR: Didn't find op for builtin opcode 'ADD' version '9'. Are you using an old TFLite binary?\n" + log
+    assert missing_operator(older).startswith("Didn't find op for builtin opcode 'ADD'")

@@ -207,16 +207,25 @@ def test_availability_starts_nothing_and_names_what_is_missing(bench):
 # ---- what goes wrong on the way
 
 
+def says(bench, *lines):
+    """A tool that prints these errors and fails."""
+    said = "\n".join(f"ERROR: {line}" for line in lines)
+    tool = bench.folder / "old_tool"
+    tool.write_text(f"#!/bin/sh\ncat >&2 <<'END'\n{said}\nEND\nexit 1\n")
+    return tool
+
+
+UNPREPARED = "Node number 57 (BATCH_MATMUL) failed to prepare."
+
+
 def test_a_model_the_runtime_refuses(bench, tiny, tmp_path):
     bench.plug()
+    with pytest.raises(
+        ModelError, match=r"tiny\.tflite: refused on phone \(Node number 57 .* failed to prepare"
+    ) as caught:
+        bench.target(says(bench, UNPREPARED)).profile({"m": tiny()}, QUICK, Silent())
+    assert "newer" in caught.value.hint and caught.value.exit_code == 2
     broken = tmp_path / "broken.tflite"
-    data = bytearray(tiny().read_bytes())
-    tool = bench.folder / "refuses"
-    tool.write_text("#!/bin/sh\necho 'ERROR: Didn'\"'\"'t find op for builtin opcode ADD version 9' >&2\nexit 1\n")
-    broken.write_bytes(data)
-    with pytest.raises(ModelError, match=r"broken\.tflite: refused on phone \(Didn't find op") as caught:
-        bench.target(tool).profile({"m": broken}, QUICK, Silent())
-    assert "newer" in caught.value.hint
     broken.write_bytes(b"nothing")
     with pytest.raises(ModelError, match=r"not a \.tflite"):
         bench.target().profile({"m": broken}, QUICK, Silent())
@@ -224,9 +233,24 @@ def test_a_model_the_runtime_refuses(bench, tiny, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "lack", ["Didn't find op for builtin opcode 'ADD' version '9'.", "Encountered unresolved custom op: Mystery."]
+)
+def test_a_tool_that_lacks_an_operator_is_too_old_and_the_model_is_not_to_blame(bench, tiny, lack):
+    """The runtime then refuses the model as well: in the same words as one that cannot run anywhere."""
+    bench.plug()
+    tool = says(bench, lack, UNPREPARED, "Failed to initialize the interpreter")
+    with pytest.raises(DeviceError, match=r"tiny\.tflite: old_tool on phone lacks one of its operators") as caught:
+        bench.target(tool).profile({"m": tiny()}, QUICK, Silent())
+    assert lack in caught.value.message and "use a newer old_tool" in caught.value.hint
+    assert caught.value.exit_code == 3
+    assert bench.left_behind() == []
+
+
+@pytest.mark.parametrize(
     ("script", "message", "hint"),
     [
         ("kill -SEGV $$", "ended with code 139", "11 is the number of the signal"),
+        ("exit 7", r"ended with code 7 \(it said nothing\)", "another build of fails"),
         ("exit 126", "ended with code 126", "ro.product.cpu.abi"),
         ("echo 'ERROR: Failed to apply GPU delegate.'; exit 1", "Failed to apply GPU delegate", "accelerator"),
         ("echo hello", "printed what cannot be read .*ended with: hello", "benchmark_model"),
