@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import sys
-import tempfile
-import warnings
 from collections.abc import Iterator
+
+from earshot.core.standard_error import silenced
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Diverts warnings, log records and whatever native code writes to standard error, for the length of the block."""
+    """`silenced`, without the converters' progress bars on standard output."""
     os.environ["LITERT_TORCH_SHOW_PROGRESS"] = "n"
-    before = logging.root.manager.disable
-    sys.stderr.flush()
-    kept = os.dup(2)
-    try:
-        with tempfile.TemporaryFile() as sink, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            logging.disable(logging.WARNING)
-            os.dup2(sink.fileno(), 2)
-            yield
-    finally:
-        sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
-        logging.disable(before)
+    with silenced():
+        yield

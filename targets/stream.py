@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earshot.core.errors import DeviceError, ModelError
+from earshot.core.standard_error import silenced
 
 if TYPE_CHECKING:
     from earshot.targets.agent import StreamEnhancer
-
-# Standard error belongs to the process: two threads that put it aside in turns would put back the wrong one.
-_one_at_a_time = threading.RLock()
 
 
 def open_stream(model: Path, threads: int = 1, delegate: bool = True) -> StreamEnhancer:
@@ -31,7 +24,7 @@ def open_stream(model: Path, threads: int = 1, delegate: bool = True) -> StreamE
     from earshot.targets.agent import AgentError, StreamEnhancer
 
     try:
-        with _native_chatter_off():
+        with silenced():  # runtimes greet there; their refusals come as exceptions all the same
             return StreamEnhancer(model, threads, delegate)
     except AgentError as error:
         kind = ModelError if error.exit_code == ModelError.exit_code else DeviceError
@@ -46,18 +39,3 @@ def stream_precision(model: Path) -> str:
         return str(read_description(str(model)).get("precision", "float32"))
     except AgentError as error:
         raise ModelError(error.message, error.hint) from error
-
-
-@contextlib.contextmanager
-def _native_chatter_off() -> Iterator[None]:
-    """Runtimes greet on standard error whenever a delegate is made; their refusals come as exceptions all the same."""
-    with _one_at_a_time:
-        sys.stderr.flush()
-        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-        try:
-            os.dup2(nowhere, 2)
-            yield
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-            os.close(nowhere)
