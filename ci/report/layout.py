@@ -99,7 +99,7 @@ def lines(run: Run, verdicts: Sequence[Verdict]) -> list[Line]:
     return table
 
 
-QUALITY = ("pesq_wb", "pesq_nb", "stoi", "estoi", "si_sdr")
+QUALITY = ("pesq_wb", "pesq_nb", "csig", "cbak", "covl", "stoi", "estoi", "si_sdr")
 
 
 def quality_lines(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:

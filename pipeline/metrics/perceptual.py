@@ -7,6 +7,7 @@ utterance lasts at least 0.2 s and pauses up to 0.2 s are joined, so that 20 s c
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 from earshot.pipeline.metrics.base import Signals, UnscorableError
@@ -15,6 +16,7 @@ SHORTEST_SECONDS = 0.25
 LONGEST_SECONDS = 20.0
 
 
+@lru_cache(maxsize=1)  # the composite measures of the same clip ask again
 def pesq_wb(signals: Signals) -> float:
     """Wide-band PESQ, MOS-LQO at 16 kHz. Source: ITU-T P.862.2 (2007)."""
     return _pesq(signals.at_16k, "wb")

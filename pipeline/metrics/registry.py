@@ -7,12 +7,14 @@ import importlib
 
 from earshot.core.errors import UsageError
 from earshot.pipeline.metrics.base import Metric
+from earshot.pipeline.metrics.composite import cbak, covl, csig
 from earshot.pipeline.metrics.intelligibility import estoi, stoi
 from earshot.pipeline.metrics.perceptual import LONGEST_SECONDS, pesq_nb, pesq_wb
 from earshot.pipeline.metrics.si_sdr import si_sdr
 
 _PESQ_LENGTH = f"clips of 0.25 to {LONGEST_SECONDS:.0f} s"
 _TO_16K = "other rates by soxr VHQ to 16 kHz"
+_COMPOSITE = f"Hu and Loizou 2008 as in composite.m, with wide-band PESQ, at 16 kHz, {_TO_16K}, {_PESQ_LENGTH}"
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
@@ -39,6 +41,9 @@ METRICS: dict[str, Metric] = {
         Metric(
             "estoi", "1", True, f"extended STOI, {_TO_16K}, then 10 kHz", estoi, library="pystoi", minimum_rate=8000
         ),
+        Metric("csig", "MOS", True, f"CSIG, {_COMPOSITE}", csig, library="pesq", minimum_rate=16000),
+        Metric("cbak", "MOS", True, f"CBAK, {_COMPOSITE}", cbak, library="pesq", minimum_rate=16000),
+        Metric("covl", "MOS", True, f"COVL, {_COMPOSITE}", covl, library="pesq", minimum_rate=16000),
         Metric("si_sdr", "dB", True, "SI-SDR (Le Roux et al. 2019), native rate, means left in", si_sdr),
     )
 }
