@@ -123,6 +123,12 @@ def _program(graph: Graph, description: StreamDescription, name: str, source: st
         raise ModelError(f"{graph.source}: states whose names are alike in C: {', '.join(states)}", "rename them")
     steps = lower(graph)
     frame, mask = graph.inputs[description.input], graph.outputs[description.output]
+    computed = {tensor for step in steps for tensor in step.writes}
+    if mask not in computed:
+        raise ModelError(f"{graph.source}: no operator computes {description.output}", "convert a network that does")
+    for state, (_, leaving) in states.items():
+        if leaving not in computed and leaving not in graph.inputs.values():
+            raise ModelError(f"{graph.source}: state {state} becomes a constant", "take it out of the network")
     return emit.Program(name, source, graph, description, steps, lay_out(graph, steps, frame, mask, states), states)
 
 

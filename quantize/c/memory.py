@@ -2,7 +2,8 @@
 
 Tensors that are parts of others, and outputs that may take over an input's memory, share a buffer. A state's next value
 is written straight over the old one where nothing reads the old one any more; otherwise it is computed in the arena and
-copied as soon as that is so.
+copied as soon as that is so. A next value that nothing computes, because it is the frame or another state's old value,
+is copied from there before that is overwritten itself; a state that stays as it is is left alone.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 
+from earshot.core.errors import ModelError
 from earshot.quantize.c.program import Memory, Step
 from earshot.quantize.graph import Graph
 
@@ -77,7 +80,10 @@ def lay_out(
 
     Args:
         frame, mask: the tensors the caller brings and takes.
-        states: name -> tensor that enters, tensor that leaves.
+        states: name -> tensor that enters, tensor that leaves: computed by a step, the frame, or one that enters.
+
+    Raises:
+        ModelError: states exchange their values.
     """
     return _Planner(graph, steps, frame, mask, states).plan()
 
@@ -105,9 +111,10 @@ class _Planner:
             start = offsets.get(root, 0)
             places[tensor] = Place(self.storage.get(root, ARENA), start + offset)
         scratch = {number: offsets[-1 - number] for number, step in enumerate(self.steps) if step.scratch}
+        # Of two after one step, the first reads what the second overwrites.
         commits = tuple(
             Commit(step, name, self.states[name][1])
-            for name, step in sorted(self.commits.items(), key=lambda item: (item[1], item[0]))
+            for name, step in sorted(self.commits.items(), key=lambda item: item[1])
         )
         return Layout(places, scratch, commits, size, lower_bound(buffers))
 
@@ -152,22 +159,41 @@ class _Planner:
                     self.parents[part.tensor] = (part.whole, part.offset * size)
 
     def _place_states(self) -> None:
-        for name, (entry, leaving) in self.states.items():
+        for name in self._order():
+            entry, leaving = self.states[name]
+            if leaving == entry:
+                continue
             last = self._reads().get(entry, -1)
             # Parts of the next value may be written before the whole is.
             parts = [number for tensor, number in self.producer.items() if self._root(tensor)[0] == leaving]
             made = min(parts, default=-1)
-            alone = leaving not in self.parents
-            over = entry in self.steps[made].in_place and self._root(entry) == (entry, 0)
-            if alone and (last < made or (last == made and over and self._only_reader(made, entry))):
+            own = leaving not in self.storage and leaving not in self.parents
+            over = made >= 0 and entry in self.steps[made].in_place and self._only_reader(made, entry)
+            if own and (last < made or (last == made and over)):
                 self.storage[leaving] = name
             else:
-                self.commits[name] = max(last, self.producer[leaving])
+                self.commits[name] = max(last, self.producer.get(leaving, 0))
+
+    def _order(self) -> list[str]:
+        """States such that each comes after those that take its old value."""
+        names = {entry: name for name, (entry, _) in self.states.items()}
+        takers: dict[str, list[str]] = {name: [] for name in self.states}
+        for name, (entry, leaving) in self.states.items():
+            if leaving in names and leaving != entry:
+                takers[names[leaving]].append(name)
+        try:
+            return list(TopologicalSorter(takers).static_order())
+        except CycleError as error:
+            circle = ", ".join(sorted(set(error.args[1])))
+            message = f"{self.graph.source}: states that exchange their values as they are: {circle}"
+            raise ModelError(message, "keep them in one state and let the network turn it") from error
 
     def _only_reader(self, number: int, tensor: int) -> bool:
-        """Whether a step reads a buffer through this one tensor alone."""
+        """Whether a step reads a buffer through this one tensor alone, and no state is copied from there after it."""
         root = self._root(tensor)[0]
-        return all(other == tensor or self._root(other)[0] != root for other in self.steps[number].reads)
+        copied = (self.states[name][1] for name, step in self.commits.items() if step == number)
+        others = (other for other in self.steps[number].reads if other != tensor)
+        return all(self._root(other)[0] != root for other in (*others, *copied))
 
     def _take_over(self) -> None:
         """Lets outputs take over the memory of inputs that nothing reads afterwards."""
