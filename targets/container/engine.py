@@ -16,6 +16,7 @@ BUILD = 600.0
 INSTALL = "pip install 'earshot[docker]'"
 START = "sudo systemctl start docker  (to install it: sudo apt-get install docker.io)"
 EMULATE = "sudo apt-get install qemu-user-static binfmt-support"
+REFUSED = "mend the option it names (cpuset, cpus, memory_bytes, image); its log says more: journalctl -u docker"
 ARM64 = ("arm64", "aarch64")
 PLATFORM = "linux/arm64"
 
@@ -36,10 +37,7 @@ class Engine:
     @cached_property
     def api(self) -> Any:
         """Docker's low-level client, connected. Raises DeviceError."""
-        try:
-            import docker
-        except ModuleNotFoundError as error:
-            raise DeviceError("the Docker SDK for Python is not installed", INSTALL) from error
+        docker = _sdk()
         with self.asked():
             settings = docker.utils.kwargs_from_env() if self.url == os.environ.get("DOCKER_HOST") else {}
             return docker.APIClient(**{"base_url": self.url, **settings}, version="auto", timeout=self._seconds)
@@ -47,13 +45,13 @@ class Engine:
     @contextmanager
     def asked(self) -> Iterator[None]:
         """Around every question to the engine. Raises DeviceError for all that can go wrong with it."""
-        import docker
+        docker = _sdk()
         import requests
 
         try:
             yield
         except docker.errors.APIError as error:
-            raise DeviceError(f"the container engine refused: {_line(error.explanation or error)}") from error
+            raise DeviceError(f"the container engine refused: {_line(error.explanation or error)}", REFUSED) from error
         except (docker.errors.DockerException, requests.RequestException, OSError) as error:
             raise self._unreachable(str(error)) from error
 
@@ -69,8 +67,7 @@ class Engine:
 
     def image(self, reference: str) -> Mapping[str, Any] | None:
         """What the engine knows of an image, None where it has none of that name. Raises DeviceError."""
-        import docker
-
+        docker = _sdk()
         with self.asked():
             try:
                 found: Mapping[str, Any] = self.api.inspect_image(reference)
@@ -135,6 +132,15 @@ class Engine:
         silent = "FileNotFoundError" in why or "refused" in why
         reason = "nothing listens there" if silent else _line(why)
         return DeviceError(f"no container engine answers at {self.url} ({reason})", START)
+
+
+def _sdk() -> Any:
+    """The Docker SDK. Raises DeviceError where it is not installed."""
+    try:
+        import docker
+    except ModuleNotFoundError as error:
+        raise DeviceError("the Docker SDK for Python is not installed", INSTALL) from error
+    return docker
 
 
 def _build_failure(tag: str, error: str, said: str) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import importlib.util
 import platform
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,13 +101,15 @@ class ContainerTarget:
         return self.options.image or image_name(self.options.base)
 
     def availability(self) -> Availability:
-        """Ready where the engine runs, can run arm64 programs and has the image."""
+        """Ready where the engine runs, can run arm64 programs, as they are on a board, and has the image."""
         if importlib.util.find_spec("docker") is None:
             return Availability(False, "the Docker SDK for Python is not installed", INSTALL)
         engine = self._engine(seconds=5)
         try:
-            if engine.architecture() not in ARM64 and engine.url.startswith("unix:") and not registered():
-                return Availability(False, "this machine cannot run arm64 programs", EMULATE)
+            if engine.architecture() not in ARM64:
+                check_environment()
+                if engine.url.startswith("unix:") and not registered():
+                    return Availability(False, "this machine cannot run arm64 programs", EMULATE)
             if engine.image(self.image) is None:
                 return Availability(False, f"the engine has no image {self.image}", self._setup)
         except DeviceError as error:
@@ -115,8 +117,12 @@ class ContainerTarget:
         return Availability(True)
 
     def identity(self) -> Mapping[str, str]:
-        """The image decides a result, and the processor that is emulated."""
-        return {"image": self.image, "emulated_cpu": self.options.cpu}
+        """The image decides a result, the processor that is emulated, and the engine it runs on."""
+        engine = self._engine(seconds=5)
+        known = {"image": self.image, "emulated_cpu": self.options.cpu, "engine": engine.url}
+        with suppress(DeviceError):
+            known["engine_architecture"] = engine.architecture()
+        return known
 
     def setup(self, progress: Progress) -> None:
         """Builds the image. Raises ToolError or DeviceError."""

@@ -64,7 +64,12 @@ def test_the_image_is_arm64_and_built_once(built, target):
     target().setup(Silent())
     assert built.image(name)["Id"] == image["Id"]
     assert target().availability().ok
-    assert target().identity() == {"image": name, "emulated_cpu": "cortex-a72"}
+    assert target().identity() == {
+        "image": name,
+        "emulated_cpu": "cortex-a72",
+        "engine": built.url,
+        "engine_architecture": "amd64",
+    }
 
 
 def test_an_emulated_run_gives_outputs_and_sizes_and_no_time(target, tiny):
@@ -212,6 +217,19 @@ def test_a_machine_that_cannot_run_arm64_programs(built, target, tiny):
         assert "qemu-user-static" in caught.value.hint
     finally:
         switch.write_text("1")
+
+
+def test_cores_that_the_engine_does_not_have(target, tiny):
+    with pytest.raises(DeviceError, match=r"the container engine refused: .*CPUs are not available") as caught:
+        target(cpuset="900").profile({"m": tiny()}, CONFIG, Silent())
+    assert "cpuset" in caught.value.hint
+
+
+def test_a_processor_that_gives_wrong_results(target, tiny, monkeypatch):
+    monkeypatch.setenv("QEMU_CPU", "max,sve=off")
+    with pytest.raises(DeviceError, match=r"QEMU_CPU=max,sve=off makes .* wrong results"):
+        target().profile({"m": tiny()}, CONFIG, Silent())
+    assert target().availability().enable == "unset QEMU_CPU"
 
 
 def test_a_base_that_no_registry_gives(target):
