@@ -11,7 +11,8 @@ tensors are float32; frames are `[batch, channels, 1, bins]`, sequences `[batch,
 from __future__ import annotations
 
 import abc
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -33,13 +34,14 @@ class Trace:
         latent: the bottleneck, `[batch, frames, width]`.
         layers: features of its stages from input to output, `[batch, channels, frames, bins]` each; frames and bins
             may be fewer than the sequence's where a stage works at a lower resolution.
-        views: attention maps, `[batch, channels, frames, bins]` each, of networks that have them.
+        views: of networks with attention, its maps by kind, `[batch, channels, frames, bins]` each, one a block from
+            input to output.
     """
 
     output: Tensor
     latent: Tensor
     layers: tuple[Tensor, ...]
-    views: tuple[Tensor, ...] = ()
+    views: Mapping[str, tuple[Tensor, ...]] = field(default_factory=dict)
 
 
 class StreamingModel(nn.Module, abc.ABC):

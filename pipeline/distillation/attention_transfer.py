@@ -3,8 +3,8 @@
     Q(A) = vec(sum_c |A_c|²) / || . ||_2            L = sum over views and layers of || Q(A_S) - Q(A_T) ||_2
 
 Known: features are distilled through the maps of MANNER's channel, global and local views. Recalled: Q and L.
-Reconstructed: networks without such views are compared by their layers, paired by relative depth and averaged to the
-coarser of the two resolutions.
+Reconstructed: maps pair within a kind of view by relative depth, averaged to the coarser of the two resolutions;
+networks that share no kind of view are compared by their layers in the same way.
 """
 
 from __future__ import annotations
@@ -23,9 +23,15 @@ class AttentionTransfer(LayerMethod):
     def forward(self, student: View, teacher: View | None, clean: Tensor) -> Tensor:
         """The loss above, averaged over maps."""
         assert teacher is not None
-        if not (student.views and teacher.views):
+        shared = [kind for kind in student.views if kind in teacher.views]
+        if not shared:
             return super().forward(student, teacher, clean)
-        return torch.stack([self.compare(ours, theirs) for ours, theirs in pairs(student.views, teacher.views)]).mean()
+        losses = [
+            self.compare(ours, theirs)
+            for kind in shared
+            for ours, theirs in pairs(student.views[kind], teacher.views[kind])
+        ]
+        return torch.stack(losses).mean()
 
     def compare(self, ours: Tensor, theirs: Tensor) -> Tensor:
         """The distance of two maps, averaged over the batch."""

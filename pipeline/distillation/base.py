@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,7 +22,7 @@ class View:
         spectrum: the enhanced spectrum, complex64 `[batch, frames, bins]`, in the student's `judged` frontend.
         latent: the bottleneck, `[batch, frames, width]`.
         layers: features of its stages from input to output, `[batch, channels, frames, bins]` each.
-        views: attention maps, `[batch, channels, frames, bins]` each; none for networks without attention.
+        views: attention maps by kind, `[batch, channels, frames, bins]` each; none for networks without attention.
         frontend, samples: what turns the spectrum back into signals.
     """
 
@@ -29,7 +30,7 @@ class View:
     spectrum: Tensor
     latent: Tensor
     layers: tuple[Tensor, ...]
-    views: tuple[Tensor, ...]
+    views: Mapping[str, tuple[Tensor, ...]]
     frontend: Frontend
     samples: int
 

@@ -56,5 +56,5 @@ def _weighted(view: View, weight: Tensor) -> View:
         spectrum=view.spectrum * weight,
         latent=along(view.latent, 1),
         layers=tuple(along(layer, 2) for layer in view.layers),
-        views=tuple(along(map_, 2) for map_ in view.views),
+        views={kind: tuple(along(map_, 2) for map_ in maps) for kind, maps in view.views.items()},
     )

@@ -34,7 +34,7 @@ def view(
     spectrum: Tensor | None = None,
     width: int = 4,
     layers: Sequence[Tensor] | None = None,
-    views: Sequence[Tensor] = (),
+    views: dict[str, Sequence[Tensor]] | None = None,
 ) -> View:
     """What a network made of a batch, as leaves that gather gradients; layers are shaped as `network` makes them."""
     dice = torch.Generator().manual_seed(seed)
@@ -46,7 +46,8 @@ def view(
     if layers is None:
         layers = [torch.randn(2, 4, 5, 9, generator=dice)]
     ours, heard, hidden = (tensor.clone().requires_grad_(True) for tensor in (mask, spectrum, latent))
-    stages, maps = (tuple(one.clone().requires_grad_(True) for one in many) for many in (layers, views))
+    stages = tuple(one.clone().requires_grad_(True) for one in layers)
+    maps = {kind: tuple(one.clone().requires_grad_(True) for one in many) for kind, many in (views or {}).items()}
     return View(ours, heard, hidden, stages, maps, FRONTEND, 128)
 
 
@@ -59,7 +60,7 @@ def loss(name: str, student: View, teacher: View) -> float:
 
 
 def leaves(one: View) -> list[Tensor]:
-    return [one.output, one.spectrum, one.latent, *one.layers, *one.views]
+    return [one.output, one.spectrum, one.latent, *one.layers, *(map_ for maps in one.views.values() for map_ in maps)]
 
 
 def test_none_adds_nothing_and_needs_no_teacher() -> None:

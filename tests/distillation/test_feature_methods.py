@@ -31,12 +31,15 @@ def network(sizes: dict = SMALL, frontend: Frontend = FRONTEND) -> StreamingMode
     return build("dae_unet", frontend, sizes).eval()
 
 
-def view(seed: int, layers: list[tuple[int, ...]], clips: int = 3, views: tuple[Tensor, ...] = ()) -> View:
+Views = dict[str, tuple[Tensor, ...]]
+
+
+def view(seed: int, layers: list[tuple[int, ...]], clips: int = 3, views: Views | None = None) -> View:
     dice = torch.Generator().manual_seed(seed)
     made = [torch.randn(clips, *shape, generator=dice).requires_grad_(True) for shape in layers]
     spectrum = torch.randn(clips, 6, 33, dtype=torch.complex64, generator=dice)
     latent = torch.randn(clips, 6, 4, generator=dice)
-    return View(torch.rand(clips, 1, 6, 33, generator=dice), spectrum, latent, tuple(made), views, FRONTEND, 160)
+    return View(torch.rand(clips, 1, 6, 33, generator=dice), spectrum, latent, tuple(made), views or {}, FRONTEND, 160)
 
 
 def loss(name: str, student: View, teacher: View) -> float:
@@ -80,7 +83,7 @@ def test_similarity_by_hand() -> None:
     apart = torch.zeros(2, 1, 6, 9)
     apart[0, 0, 0, 0] = apart[1, 0, 1, 1] = 5.0
     student, teacher = (
-        View(v.output, v.spectrum, v.latent, (x,), (), FRONTEND, 160)
+        View(v.output, v.spectrum, v.latent, (x,), {}, FRONTEND, 160)
         for v, x in ((student, apart), (teacher, torch.ones_like(apart)))
     )
     expected = (2 * (1 - 2**-0.5) ** 2 + 2 * 0.5) / 4
@@ -117,13 +120,45 @@ def test_attention_transfer_is_the_formula_in_numpy_and_prefers_views() -> None:
     student, teacher = view(0, [(4, 6, 9)]), view(1, [(7, 6, 9)])
     expected = attention(numbers(student.layers[0]), numbers(teacher.layers[0]))
     assert loss("attention_transfer", student, teacher) == pytest.approx(expected, rel=1e-4)
-    maps = [
-        tuple(torch.randn(3, 2, 6, 1, generator=torch.Generator().manual_seed(seed + i)) for i in range(3))
-        for seed in (5, 9)
-    ]
-    student, teacher = view(0, [(4, 6, 9)], views=maps[0]), view(1, [(7, 6, 9)], views=maps[1])
-    expected = np.mean([attention(numbers(s), numbers(t)) for s, t in zip(*maps, strict=True)])
+    dice = torch.Generator().manual_seed(5)
+    ours: Views = {kind: tuple(torch.randn(3, 2, 6, 1, generator=dice) for _ in range(2)) for kind in ("near", "far")}
+    theirs: Views = {kind: tuple(torch.randn(3, 5, 6, 1, generator=dice) for _ in range(4)) for kind in ("far", "near")}
+    # Two blocks meet the first and last of four, each kind of view among its own.
+    expected = np.mean(
+        [attention(numbers(ours[kind][i]), numbers(theirs[kind][3 * i])) for kind in ("near", "far") for i in range(2)]
+    )
+    student = view(0, [(4, 6, 9)], views=ours)
+    found = loss("attention_transfer", student, view(1, [(7, 6, 9)], views=theirs))
+    assert found == pytest.approx(expected, rel=1e-4)
+    swapped: Views = {"near": theirs["far"], "far": theirs["near"]}
+    assert loss("attention_transfer", student, view(1, [(7, 6, 9)], views=swapped)) != pytest.approx(found, rel=1e-3)
+
+
+def test_attention_transfer_falls_back_to_layers_where_no_kind_of_view_is_shared() -> None:
+    one: Views = {"near": (torch.randn(3, 2, 6, 1),)}
+    student, teacher = view(0, [(4, 6, 9)], views=one), view(1, [(7, 6, 9)], views={"far": one["near"]})
+    expected = attention(numbers(student.layers[0]), numbers(teacher.layers[0]))
     assert loss("attention_transfer", student, teacher) == pytest.approx(expected, rel=1e-4)
+
+
+def test_attention_transfer_teaches_a_narrow_manner_what_a_deeper_one_looks_at() -> None:
+    torch.manual_seed(0)
+    frontend = Frontend(kind="wave", hop=64)
+    student = build("manner", frontend, {"hidden": 6, "depth": 2, "attention": "deepest"})
+    teacher = build("manner", frontend, {"hidden": 9, "depth": 3}).eval()
+    analysed = frontend.analyse(torch.randn(2, 1500))
+    seen = []
+    for model in (student, teacher):
+        trace = model.trace(analysed.sequence)
+        spectrum = frontend.enhanced_spectrum(analysed, trace.output)
+        seen.append(View(trace.output, spectrum, trace.latent, trace.layers, trace.views, frontend.judged, 1500))
+    found = method("attention_transfer")(student, teacher)(*seen, torch.zeros_like(seen[0].spectrum))
+    found.backward()
+    assert 0 < float(found.detach()) < 2
+    assert all(p.grad is None for p in teacher.parameters())
+    for block in (student.encoder[-1], student.decoder[0]):
+        for branch in (block.attention.over_channels, block.attention.over_chunks, block.attention.in_chunks):
+            assert any(p.grad is not None and float(p.grad.abs().max()) > 0 for p in branch.parameters())
 
 
 def test_the_crossover_is_where_the_teacher_is_steepest() -> None:
@@ -239,8 +274,8 @@ def test_only_where_better_silences_a_teacher_that_is_worse(name: str) -> None:
         student, teacher = view(0, [(4, 6, 9)]), view(1, [(4, 6, 9)])
         ours = (clean + 1.0).requires_grad_(True)
         latent, output = (x.clone().requires_grad_(True) for x in (student.latent, student.output))
-        student = View(output, ours, latent, student.layers, (), FRONTEND, 160)
-        teacher = View(teacher.output, clean + teacher_error, teacher.latent, teacher.layers, (), FRONTEND, 160)
+        student = View(output, ours, latent, student.layers, {}, FRONTEND, 160)
+        teacher = View(teacher.output, clean + teacher_error, teacher.latent, teacher.layers, {}, FRONTEND, 160)
         torch.manual_seed(0)
         made = method(name)(network(), network())
         made(*where_better(student, teacher, clean), clean).backward()

@@ -38,6 +38,8 @@ SIZES: dict[str, list[dict[str, Any]]] = {
         {"basis": 6, "kernel": 150, "stride": 64, "bottleneck": 4, "inner": 5, "span": 4, "blocks": 3, "stacks": 1},
     ],
     "dccrn": [{"channels": [3, 4, 5], "hidden": 6}, {"channels": [4], "hidden": 3}],
+    "dptnet": [{"basis": 12, "kernel": 16, "stride": 8, "width": 8, "heads": 2, "hidden": 5, "blocks": 2, "chunk": 10}],
+    "manner": [{"hidden": 6, "depth": 2}],
     "mobile_unet": [
         {"channels": [4, 6, 8], "hidden": 9, "mask_hidden": 5},
         {"channels": [4, 6], "strides": [4, 8], "lookback": 0, "kernel_time": 1, "hidden": 5, "forget": 0.2},
