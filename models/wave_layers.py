@@ -6,6 +6,8 @@ number of strides; zeros as state equal the zeros that `forward` puts before the
 
 from __future__ import annotations
 
+import abc
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,7 +16,35 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from earshot.models.streaming import State
 
 
-class ChunkConv(nn.Module):
+class Chunked(nn.Module, abc.ABC):
+    """What looks back on its own inputs: the last `lookback` of them are its state."""
+
+    conv: nn.Conv2d | nn.ConvTranspose2d
+
+    @property
+    @abc.abstractmethod
+    def lookback(self) -> int:
+        """Past inputs that one chunk needs."""
+
+    @abc.abstractmethod
+    def present(self, seen: Tensor) -> Tensor:
+        """The output of what follows the look-back in `seen`."""
+
+    def cache(self, batch: int) -> Tensor:
+        """The zero state, `[batch, inputs, 1, lookback]`."""
+        return self.conv.weight.new_zeros(batch, self.conv.in_channels, 1, self.lookback)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Whole signals, or a chunk when there is nothing to look back on."""
+        return self.present(functional.pad(signal, (self.lookback, 0)) if self.lookback else signal)
+
+    def step(self, chunk: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
+        """One chunk and what came before it; returns the output chunk and the next look-back."""
+        seen = torch.cat([cache, chunk], dim=3)
+        return self.present(seen), seen[..., seen.shape[3] - self.lookback :]
+
+
+class ChunkConv(Chunked):
     """Causal convolution over time with stride and dilation, optional BatchNorm and activation.
 
     Output i sees inputs up to (i + 1) stride - 1: a chunk is complete when its last sample is.
@@ -46,30 +76,18 @@ class ChunkConv(nn.Module):
         """Past samples one chunk needs."""
         return self.conv.dilation[1] * (self.conv.kernel_size[1] - 1) + 1 - self.conv.stride[1]
 
-    def cache(self, batch: int) -> Tensor:
-        """The zero state, `[batch, inputs, 1, lookback]`."""
-        return self.conv.weight.new_zeros(batch, self.conv.in_channels, 1, self.lookback)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Whole signals, or a chunk when there is nothing to look back on."""
-        return self._present(functional.pad(signal, (self.lookback, 0)) if self.lookback else signal)
-
-    def step(self, chunk: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
-        """One chunk and what came before it; returns the output chunk and the next look-back."""
-        seen = torch.cat([cache, chunk], dim=3)
-        return self._present(seen), seen[..., seen.shape[3] - self.lookback :]
-
     def fold(self) -> None:
         """Folds the BatchNorm into the convolution, in eval mode."""
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = fuse_conv_bn_eval(self.conv, self.norm)
             self.norm = nn.Identity()
 
-    def _present(self, seen: Tensor) -> Tensor:
+    def present(self, seen: Tensor) -> Tensor:
+        """Convolution, norm and activation."""
         return self.activation(self.norm(self.conv(seen)))
 
 
-class ChunkUpsample(nn.Module):
+class ChunkUpsample(Chunked):
     """Transposed convolution over time: `time -> stride time`, from the present and past only.
 
     The inputs before a chunk are its state, and what they alone produce is cropped: overlaps need no carrying over, and
@@ -89,26 +107,14 @@ class ChunkUpsample(nn.Module):
         stride = self.conv.stride[1]
         return -(-(self.conv.kernel_size[1] - stride) // stride)
 
-    def cache(self, batch: int) -> Tensor:
-        """The zero state, `[batch, inputs, 1, lookback]`."""
-        return self.conv.weight.new_zeros(batch, self.conv.in_channels, 1, self.lookback)
-
-    def forward(self, signal: Tensor) -> Tensor:
-        """Whole signals, or a chunk when there is nothing to look back on."""
-        return self._present(functional.pad(signal, (self.lookback, 0)) if self.lookback else signal)
-
-    def step(self, chunk: Tensor, cache: Tensor) -> tuple[Tensor, Tensor]:
-        """One chunk and what came before it."""
-        seen = torch.cat([cache, chunk], dim=3)
-        return self._present(seen), seen[..., seen.shape[3] - self.lookback :]
-
     def fold(self) -> None:
         """Folds the BatchNorm into the convolution, in eval mode."""
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = fuse_conv_bn_eval(self.conv, self.norm, transpose=True)
             self.norm = nn.Identity()
 
-    def _present(self, seen: Tensor) -> Tensor:
+    def present(self, seen: Tensor) -> Tensor:
+        """What the present inputs and those that reach into them give."""
         begin = self.lookback * self.conv.stride[1]
         length = seen.shape[3] * self.conv.stride[1] - begin
         return self.norm(self.conv(seen)[..., begin : begin + length])
