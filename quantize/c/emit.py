@@ -254,7 +254,10 @@ def _reset(program: Program) -> list[str]:
         tensor = program.graph.tensors[entry]
         zero = tensor.quantization.zero_point if tensor.quantization else 0
         field = f"{program.name}_state.{identifier(state)}"
-        lines.append(f"    memset({field}, {zero}, sizeof {field});")
+        if zero == 0 or tensor.dtype == "int8":
+            lines.append(f"    memset({field}, {zero}, sizeof {field});")
+        else:
+            lines.append(f"    earshot_fill_s16({zero}, {int(np.prod(tensor.shape))}, {field});")
     return [*lines, "}", ""]
 
 

@@ -11,7 +11,7 @@ from earshot.core.errors import ModelError
 from earshot.quantize.c import generate
 
 from .builder import Builder
-from .harness import NATIVE, differences
+from .harness import NATIVE, differences, run
 from .test_bit_exactness import compare
 
 PRECISIONS = {"int8": "int8", "int16": "int16x8"}
@@ -114,3 +114,18 @@ def test_constants_and_masks_that_nothing_computes_are_refused(tmp_path):
     b.outputs["mask"] = b.inputs["frame"]
     with pytest.raises(ModelError, match="no operator computes mask"):
         generate(b.write(tmp_path / "model.tflite"), tmp_path / "c")
+
+
+@pytest.mark.parametrize(("dtype", "zero"), [("int8", -7), ("int16", 5), ("int16", -300), ("int16", 0)])
+def test_a_stream_starts_at_the_zero_point(dtype, zero, kernels, tmp_path):
+    """The mask is the state: what the first frame shows is what a stream starts from."""
+    b = Builder(dtype, 9)
+    frame = b.inputs["frame"] = b.activation([1, 6], scale=0.02, zero=zero, name="frame")
+    entry = b.inputs["state_s"] = b.like(frame, [1, 6])
+    b.outputs["state_s"] = frame
+    b.outputs["mask"] = b.copy(entry, b.like(frame, [1, 1, 6]))
+    path = b.write(tmp_path / "model.tflite")
+    assert compare(path, tmp_path / "c", kernels, NATIVE, PRECISIONS[dtype], 5) == []
+    program = kernels.program(tmp_path / "c", NATIVE, element=f"{dtype}_t")
+    (first,) = run(program, NATIVE, np.zeros(6, dtype).tobytes())
+    assert np.frombuffer(first.mask, dtype).tolist() == [zero] * 6
