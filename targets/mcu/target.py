@@ -30,7 +30,6 @@ from earshot.targets.mcu.emulator import emulate
 from earshot.targets.mcu.reference import Comparison, compare
 from earshot.targets.mcu.report import Clock, Memory, count_frames, marks, profile_result
 from earshot.targets.mcu.toolchain import (
-    BARE,
     COMPILER,
     EMULATOR,
     Program,
@@ -44,6 +43,9 @@ if TYPE_CHECKING:
     from earshot.pipeline.progress import Progress
     from earshot.quantize.c.bundle import GeneratedModel
 
+# The generator, and all that profiles what it generates: bare/ and plugin/ are below this folder.
+SOURCES = (Path(__file__).parents[2] / "quantize" / "c", Path(__file__).parent)
+_SOURCE_SUFFIXES = (".c", ".h", ".ld", ".py")
 OPERATOR_MARKS = ("-include", "marks.h", "-DEARSHOT_TRACE")
 
 
@@ -101,7 +103,7 @@ class CortexMTarget:
         return Availability(False, f"{' and '.join(missing)} not installed", install_command(missing))
 
     def identity(self) -> Mapping[str, str]:
-        """Counts change with the compiler and with the C that travels; the emulator's version is noted beside them."""
+        """Figures change with the compiler and with the sources; the emulator's version is noted beside them."""
         found = {"c": sources_digest()}
         for tool in (COMPILER, EMULATOR):
             with contextlib.suppress(DeviceError):
@@ -175,12 +177,9 @@ class CortexMTarget:
 
 
 def sources_digest() -> str:
-    """Of the C that goes into every program: kernels, frontend and what surrounds them."""
-    import earshot.quantize.c
-
-    roots = (Path(earshot.quantize.c.__file__).parent, BARE)
-    files = sorted(path for root in roots for path in root.rglob("*") if path.suffix in (".c", ".h", ".ld"))
-    return digest_json([[path.name, sha256_file(path)] for path in files])[:16]
+    """Of what a figure depends on besides the model: the C of every program, its generator, and how it is counted."""
+    files = [(root, path) for root in SOURCES for path in sorted(root.rglob("*")) if path.suffix in _SOURCE_SUFFIXES]
+    return digest_json([[path.relative_to(root).as_posix(), sha256_file(path)] for root, path in files])[:16]
 
 
 def linked(path: Path, board: Board, flags: Sequence[str]) -> tuple[GeneratedModel, Program]:

@@ -148,11 +148,24 @@ def test_identity_follows_tools_and_sources(monkeypatch, tmp_path):
     target = open_core("cortex-m4")
     before = target.identity()
     assert {"c", "arm-none-eabi-gcc", "qemu-system-arm"} == set(before) and all(before.values())
+    copies = []
+    for root in target_module.SOURCES:
+        copies.append(tmp_path / root.relative_to(root.parents[1]))
+        shutil.copytree(root, copies[-1], ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(target_module, "SOURCES", tuple(copies))
     assert target.identity() == before
-    shutil.copytree(target_module.BARE, tmp_path / "bare")
-    (tmp_path / "bare" / "main.c").write_text("int main(void) { return 0; }")
-    monkeypatch.setattr(target_module, "BARE", tmp_path / "bare")
-    assert target.identity()["c"] != before["c"]
+    generator, here = copies
+    for changed in (
+        generator / "kernels" / "plain.c", generator / "stft" / "frontend.c", generator / "memory.py",
+        here / "bare" / "main.c", here / "bare" / "board.ld", here / "plugin" / "count.c", here / "report.py",
+    ):  # fmt: skip
+        content = changed.read_text()
+        changed.write_text(content + "\n")
+        assert target.identity()["c"] != before["c"], changed
+        changed.write_text(content)
+        assert target.identity() == before
+    (here / "notes.txt").write_text("nothing that is counted")
+    assert target.identity() == before
 
 
 def test_marks_of_operators_cost_nothing(students):
