@@ -44,9 +44,13 @@ class FrameCounts:
 
 
 def marks(symbols: Mapping[str, int]) -> dict[int, str]:
-    """Address -> name of all that a program is counted at."""
-    names = [ANALYSE, NETWORK, SYNTHESISE, DONE, *(name for name in symbols if _OPERATOR.fullmatch(name))]
-    return {symbols[name]: name for name in names}
+    """Address -> name of all that a program is counted at.
+
+    Operators that move nothing end where the one before them ends: what was spent up to there is that one's, the first.
+    """
+    ends = {(int(match[1]), int(match[2])): match[0] for name in symbols if (match := _OPERATOR.fullmatch(name))}
+    operators = [name for _, name in sorted(ends.items(), reverse=True)]
+    return {symbols[name]: name for name in (*operators, ANALYSE, NETWORK, SYNTHESISE, DONE)}
 
 
 def count_frames(passings: Passings, names: Mapping[int, str]) -> FrameCounts:

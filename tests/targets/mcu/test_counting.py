@@ -71,6 +71,22 @@ def test_operators_are_told_apart_by_marks_that_cost_nothing(made):
     assert sum(counts.operators.values()).tolist() == counts.graph.tolist()
 
 
+@needs_emulator
+def test_an_operator_that_moves_nothing_takes_nothing_from_the_one_before(made):
+    body = r"nop\n nop\n earshot_mark_9_3: earshot_mark_10_4: earshot_mark_10_5: nop\n earshot_mark_11_6: bx lr"
+    counts, _ = counted(*made(naked(body)))
+    assert {index: spent.tolist() for index, spent in counts.operators.items()} == {9: [2] * 3, 11: [1 + 1 + 1] * 3}
+
+
+def test_of_two_marks_at_one_address_the_first_operator_s_counts():
+    """Whatever order the symbols are listed in; 9 is before 10, and a frame's own marks before all."""
+    frame = {"model_analyse": 2, "model_step": 4, "model_synthesise": 20, "hop_done": 30}
+    ends = {"earshot_mark_0_1": 4, "earshot_mark_9_8": 16, "earshot_mark_10_7": 16, "earshot_mark_100_2": 16}
+    wanted = {2: "model_analyse", 4: "model_step", 16: "earshot_mark_9_8", 20: "model_synthesise", 30: "hop_done"}
+    for symbols in (frame | ends, dict(reversed((frame | ends).items()))):
+        assert marks(symbols) == wanted
+
+
 DEEP = """
 __attribute__((noipa)) static void leaf(volatile uint8_t *room) { for (int i = 0; i < 400; i++) room[i] = 1; }
 __attribute__((noipa)) void model_step(void) { volatile uint8_t room[400]; leaf(room); }
