@@ -73,9 +73,9 @@ def test_operators_are_told_apart_by_marks_that_cost_nothing(made):
 
 @needs_emulator
 def test_an_operator_that_moves_nothing_takes_nothing_from_the_one_before(made):
-    body = r"nop\n nop\n earshot_mark_9_3: earshot_mark_10_4: earshot_mark_10_5: nop\n earshot_mark_11_6: bx lr"
+    body = r"nop\n nop\n earshot_mark_3_3: earshot_mark_4_4: earshot_mark_4_5: nop\n earshot_mark_5_6: bx lr"
     counts, _ = counted(*made(naked(body)))
-    assert {index: spent.tolist() for index, spent in counts.operators.items()} == {9: [2] * 3, 11: [1 + 1 + 1] * 3}
+    assert {index: spent.tolist() for index, spent in counts.operators.items()} == {3: [2] * 3, 5: [1 + 1 + 1] * 3}
 
 
 def test_of_two_marks_at_one_address_the_first_operator_s_counts():
