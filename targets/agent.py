@@ -1,7 +1,7 @@
 """Runs and times a streaming .tflite where it ships: one file, numpy and a TFLite runtime, Python 3.9 or later.
 
     python agent.py profile MODEL [--frames N] [--repeats R] [--warmup W] [--core C|last] [--threads T] [--no-delegate]
-                                  [--audio RAW] [--paced]
+                                  [--audio RAW] [--paced] [--die-with-parent]
     python agent.py trace MODEL [--threads T] [--no-delegate]
 
 `trace` takes frames as the graph stores them, one line of base64 on standard input, and gives back its masks alike: for
@@ -25,6 +25,7 @@ import os
 import platform
 import resource
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -41,6 +42,7 @@ BLOCK_HOPS = 64  # numpy's cost a call is spread over this many frames; longer b
 RUNTIMES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
 ONE = np.array(1, np.float32)
 EVERYTHING = slice(None)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # 1.5 * 2^23: a float32 this large has no bits below one, so that adding it rounds, and the low bits of the sum, read as
 # an integer, are the rounded number: one call of numpy instead of three.
 ROUNDER = 12582912
@@ -934,15 +936,32 @@ def emit(event: dict[str, Any]) -> None:
     print(json.dumps(event), flush=True)
 
 
-def pin(core: str) -> None:
-    """Keeps this process, and the threads it will start, on one core, `last` the last it may use. Raises AgentError."""
+def pin(core: str, threads: int = 1) -> None:
+    """Keeps this process, and the threads it will start, on one core; `last`: on as many of the last it may use.
+
+    Raises:
+        AgentError: the core cannot be used, or there are fewer cores than threads.
+    """
     if not hasattr(os, "sched_setaffinity"):
         raise AgentError("this system cannot pin a process to a core", "leave out --core", exit_code=3)
+    allowed = sorted(os.sched_getaffinity(0))
+    if core != "last" and threads > 1:
+        raise AgentError(f"{threads} threads were asked for on one core, {core}", "leave out the core, or use 1 thread")
+    if threads > len(allowed):
+        raise AgentError(
+            f"{threads} threads need as many cores, this process may use {allowed}", "use fewer threads", 3
+        )
     try:
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0)) if core == "last" else int(core)})
+        os.sched_setaffinity(0, set(allowed[-threads:]) if core == "last" else {int(core)})
     except (OSError, ValueError) as error:
-        allowed = sorted(os.sched_getaffinity(0))
         raise AgentError(f"core {core} cannot be used, this process may use {allowed}", "choose one of them") from error
+
+
+def die_with_parent() -> None:
+    """Linux kills this process when the thread that started it ends, however that happens; elsewhere nothing does."""
+    if sys.platform == "linux":
+        ctypes = importlib.import_module("ctypes")  # small systems leave it out
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def next_turn() -> None:
@@ -992,9 +1011,10 @@ def main(arguments: list[str] | None = None) -> int:
     timing.add_argument("--frames", type=int, default=500, help="timed frames of a repeat")
     timing.add_argument("--repeats", type=int, default=5)
     timing.add_argument("--warmup", type=int, default=50, help="untimed frames before a repeat")
-    timing.add_argument("--core", help="pin to this core, or to the `last` this process may use")
+    timing.add_argument("--core", help="pin to this core, or to the `last`: as many as threads")
     timing.add_argument("--audio", help="raw float32 mono samples at the model's rate")
     timing.add_argument("--paced", action="store_true", help="wait for a line on standard input before each repeat")
+    timing.add_argument("--die-with-parent", action="store_true", help="be killed when whoever started this ends")
     options = parser.parse_args(arguments)
     delegate = not options.no_delegate
     try:
@@ -1005,8 +1025,10 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if min(options.frames, options.repeats) < 1 or options.warmup < 0:
             raise AgentError("frames and repeats must be at least 1, warmup at least 0")
+        if options.die_with_parent:
+            die_with_parent()
         if options.core is not None:
-            pin(options.core)
+            pin(options.core, options.threads)
         emit({"event": "start", "model": options.model, "environment": environment(options.threads, delegate)})
         result = profile(
             options.model,

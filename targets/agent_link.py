@@ -8,6 +8,7 @@ A `Channel` is the way to a running agent: a pipe, an SSH session, a container's
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ class AgentLink:
 
     def _refusal(self, event: Mapping[str, Any]) -> EarshotError:
         refused = self._channel.ending().code == ModelError.exit_code
-        message = self._device + event["message"].replace(self._sent_as, self._model)
+        message = self._device + _renamed(event["message"], Path(self._sent_as), Path(self._model))
         return (ModelError if refused else DeviceError)(message, event.get("hint"))
 
     def _death(self) -> DeviceError:
@@ -111,7 +112,7 @@ class AgentLink:
 
 
 def agent_arguments(model: str, config: ProfileConfig, core: int | None) -> list[str]:
-    """Arguments of agent.py, for a paced profile of one model; core None pins to the last one it may use."""
+    """Arguments of agent.py, for a paced profile of one model; core None pins to the last it may use, one a thread."""
     arguments = ["profile", model, "--paced", "--core", LAST_CORE if core is None else str(core)]
     for option in ("frames", "repeats", "warmup", "threads"):
         arguments += [f"--{option}", str(getattr(config, option))]
@@ -138,6 +139,13 @@ def take_turns(agents: Mapping[str, AgentLink], repeats: int, progress: Progress
     for agent in agents.values():
         agent.finish()
     return results
+
+
+def _renamed(message: str, there: Path, here: Path) -> str:
+    """The agent's message with the user's names of the model and of the description beside it."""
+    described = there.with_suffix(".json"), here.with_suffix(".json")
+    names = {str(there): str(here), str(described[0]): str(described[1]), described[0].name: described[1].name}
+    return re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], message)
 
 
 def _parse(line: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from earshot.core.config import Config, load_yaml, parse
 from earshot.core.measurement import Measurement, Provenance
@@ -60,7 +60,7 @@ class ProfileConfig(Config):
         repeats: repeats of each model; those of several models alternate.
         warmup: untimed frames before each repeat.
         threads: threads of the runtime.
-        core: core to pin to; None takes the last one this process may use.
+        core: core to pin to, with one thread only; None takes the last ones this process may use, one a thread.
         delegate: run XNNPACK; False times the plain kernels.
         timeout_seconds: a model that takes longer in all counts as failed.
     """
@@ -72,6 +72,12 @@ class ProfileConfig(Config):
     core: int | None = Field(default=None, ge=0)
     delegate: bool = True
     timeout_seconds: float = Field(default=300.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one_thread_on_a_core(self) -> ProfileConfig:
+        if self.core is not None and self.threads > 1:
+            raise ValueError(f"{self.threads} threads cannot share core {self.core}: leave out core, or use 1 thread")
+        return self
 
 
 @dataclass(frozen=True)

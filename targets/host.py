@@ -35,6 +35,12 @@ if TYPE_CHECKING:
     from earshot.pipeline.progress import Progress
 
 RUNTIMES = ("ai_edge_litert", "tflite_runtime")
+ANSWER_SECONDS = 20.0
+OTHER_PYTHON = "set the option python to an interpreter of Python 3.11 or later"
+_HAS_RUNTIME = """
+import importlib.util, sys
+print("yes" if any(importlib.util.find_spec(name) for name in sys.argv[1:]) else "no")
+"""
 
 
 class HostOptions(Config):
@@ -66,7 +72,9 @@ class HostTarget:
         return target
 
     def availability(self) -> Availability:
-        """Ready where a TFLite runtime is installed."""
+        """Ready where the interpreter that runs the agent has a TFLite runtime."""
+        if self.python != sys.executable:
+            return _ask(self.python)
         if any(importlib.util.find_spec(runtime) for runtime in RUNTIMES):
             return Availability(True)
         return Availability(False, "no TFLite runtime is installed", "pip install ai-edge-litert")
@@ -85,13 +93,17 @@ class HostTarget:
 
 
 class AgentProcess:
-    """A channel to an agent on this machine; it is gone when the block ends, whatever happens."""
+    """A channel to an agent on this machine; it is gone when the block ends, whatever happens.
+
+    On Linux also when this process is killed: the kernel then ends the agent, in the middle of a repeat if need be.
+    """
 
     def __init__(self, python: str, model: Path, config: ProfileConfig) -> None:
         self.model = model
         self._timeout = config.timeout_seconds
         self._expired = False
-        self._command = [python, "-P", str(AGENT), *agent_arguments(str(model), config, config.core)]
+        arguments = agent_arguments(str(model), config, config.core)
+        self._command = [python, "-P", str(AGENT), *arguments, "--die-with-parent"]
 
     def __enter__(self) -> AgentProcess:
         self._errors = tempfile.TemporaryFile("w+")
@@ -101,7 +113,8 @@ class AgentProcess:
             )
         except OSError as error:
             self._errors.close()
-            raise DeviceError(f"{self._command[0]}: cannot be started ({error.strerror})") from error
+            hint = "set the option python to an interpreter with numpy and ai-edge-litert, or leave it out"
+            raise DeviceError(f"{self._command[0]}: cannot be started ({error.strerror})", hint) from error
         self._alarm = threading.Timer(self._timeout, self._expire)
         self._alarm.daemon = True
         self._alarm.start()
@@ -138,3 +151,24 @@ class AgentProcess:
     def _expire(self) -> None:
         self._expired = True
         self._process.kill()
+
+
+def _ask(python: str) -> Availability:
+    """Whether another interpreter has a runtime: only it can tell."""
+    try:
+        asked = subprocess.run(
+            [python, "-P", "-c", _HAS_RUNTIME, *RUNTIMES],
+            capture_output=True, text=True, timeout=ANSWER_SECONDS, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except OSError as error:
+        return Availability(False, f"{python}: cannot be started ({error.strerror})", OTHER_PYTHON)
+    except subprocess.TimeoutExpired:
+        return Availability(False, f"{python}: no answer in {ANSWER_SECONDS:g} s", OTHER_PYTHON)
+    answer = asked.stdout.strip()
+    if answer == "yes":
+        return Availability(True)
+    if answer == "no":
+        install = f"{python} -m pip install ai-edge-litert"
+        return Availability(False, f"{python}: no TFLite runtime is installed", install)
+    said = "".join(f" ({line})" for line in asked.stderr.strip().splitlines()[-1:])
+    return Availability(False, f"{python}: no interpreter{said}", OTHER_PYTHON)

@@ -46,6 +46,36 @@ def test_pinning_delegate_and_own_sound(tiny, tmp_path):
     assert events[-1]["delegate_coverage"] == 0
 
 
+@pytest.fixture
+def cores(monkeypatch):
+    """A process that may use six of eight cores; what it was pinned to last stands under `pinned`."""
+    found = {"pinned": {0, 2, 3, 5, 6, 7}}
+    monkeypatch.setattr(agent.os, "sched_getaffinity", lambda _: set(found["pinned"]))
+    monkeypatch.setattr(agent.os, "sched_setaffinity", lambda _, wanted: found.update(pinned=set(wanted)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("core", "threads", "pinned"),
+    [("last", 1, {7}), ("last", 4, {3, 5, 6, 7}), ("last", 6, {0, 2, 3, 5, 6, 7}), ("2", 1, {2})],
+)
+def test_every_thread_has_a_core(cores, core, threads, pinned):
+    agent.pin(core, threads)
+    assert cores["pinned"] == pinned
+
+
+@pytest.mark.parametrize(
+    ("core", "threads", "code", "message"),
+    [("2", 2, 2, "2 threads were asked for on one core, 2"), ("last", 7, 3, "7 threads need as many cores")],
+)
+def test_threads_that_would_share_a_core_are_refused(cores, core, threads, code, message):
+    before = set(cores["pinned"])
+    with pytest.raises(agent.AgentError, match=message) as caught:
+        agent.pin(core, threads)
+    assert caught.value.exit_code == code and caught.value.hint
+    assert cores["pinned"] == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -53,6 +83,8 @@ def test_pinning_delegate_and_own_sound(tiny, tmp_path):
         ([agent.__file__], 2, "not a .tflite file"),
         (["MODEL", "--frames", "0"], 2, "at least 1"),
         (["MODEL", "--core", "4096"], 2, "core 4096 cannot be used"),
+        (["MODEL", "--core", "0", "--threads", "2"], 2, "2 threads were asked for on one core, 0"),
+        (["MODEL", "--core", "last", "--threads", "4096"], 3, "4096 threads need as many cores"),
         (["MODEL", "--audio", "/nowhere/s.raw"], 2, "s.raw: cannot be read"),
         (["MODEL", "--audio", "/dev/null"], 2, "no finite float32 samples"),
     ],
