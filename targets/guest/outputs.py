@@ -92,7 +92,7 @@ def trace_on(
     ):
         command = (find_python(connection, guest.options), folder.send(AGENT, AGENT.name), "trace")
         for index, (variant, path) in enumerate(models.items()):
-            model = folder.send(path, f"model{index}.tflite")
+            model = folder.send_model(path, f"model{index}")
             channel = folder.start(*command, model, *arguments, deadline=deadline)
             channel.write(base64.b64encode(expected[variant].frames).decode() + "\n")
             result = AgentLink(str(path), channel, guest.name, model).expect("result")

@@ -98,6 +98,20 @@ class DeviceFolder:
             raise _no_room(device, f"{file.name} ({len(data)} bytes) cannot be copied", sent.ending)
         return target
 
+    def send_model(self, model: Path, name: str) -> str:
+        """Copies a model as NAME.tflite, and the description beside it, if any, as NAME.json; returns the model's path.
+
+        A description that an earlier model of that name left goes. Raises as `send`.
+        """
+        description = model.with_suffix(".json")
+        if description.is_file():
+            self.send(description, f"{name}.json")
+        else:
+            late = f"{self._connection.device}: removed no file within {STEP_SECONDS:g} s"
+            deadline = Deadline(STEP_SECONDS, late, "check the network")
+            self._connection.run(RUN, "rm", "-f", "--", f"{self.path}/{name}.json", deadline=deadline)
+        return self.send(model, f"{name}.tflite")
+
     def start(self, *words: str, deadline: Deadline) -> SshChannel:
         """Starts a program. It dies with the folder if one of its words names a path in it."""
         return self._connection.start(RUN, *words, deadline=deadline)

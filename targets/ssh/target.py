@@ -112,7 +112,7 @@ class SshTarget:
 
         core = self.options.core if config.core is None else config.core
         sent = {
-            variant: folder.send(path, f"model{index}.tflite") for index, (variant, path) in enumerate(models.items())
+            variant: folder.send_model(path, f"model{index}") for index, (variant, path) in enumerate(models.items())
         }
         late = f"{self.name}: profiling took longer than {config.timeout_seconds:g} s"
         deadline = Deadline(config.timeout_seconds, late, "raise timeout_seconds")

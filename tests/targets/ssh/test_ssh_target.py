@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from earshot.core.errors import ConfigError
+from earshot.core.errors import ConfigError, ModelError
 from earshot.core.measurement import Provenance
 from earshot.pipeline.progress import Silent
 from earshot.targets.base import DeviceProfile, ProfileConfig, read_result
+from earshot.targets.guest.outputs import expect, trace_on
 from earshot.targets.host import HostTarget
 from earshot.targets.registry import open_profile
 from earshot.targets.ssh import target as ssh_target
@@ -78,6 +79,34 @@ def test_more_models_than_sessions_run_in_rounds(device, tiny, monkeypatch):
     results = device.target().profile({name: tiny() for name in "abc"}, ONCE, notes)
     assert [result.variant for result in results] == ["a", "b", "c"]
     assert notes.seen == ["a", "b", "c"]
+
+
+def test_a_description_beside_the_model_goes_along(device, tiny):
+    models = {"float32": tiny(where="beside"), "int8": tiny(integer=True, where="beside")}
+    results = device.target().profile(models, ONCE, Silent())
+    assert [result.raw["precision"] for result in results] == ["float32", "int8"]
+    expected = {variant: expect(path, ONCE, 5) for variant, path in models.items()}
+    found = trace_on(device.target(), models, ONCE, expected, Silent())
+    assert {variant: (one.mismatches, one.values) for variant, one in found.items()} == {
+        "float32": (0, 5 * 33),
+        "int8": (0, 5 * 33),
+    }
+
+
+def test_a_description_does_not_stay_for_the_next_rounds_model(device, tiny, monkeypatch):
+    """Both models get the same name on the device; the second has no description of its own, and is named."""
+    monkeypatch.setattr(ssh_target, "SESSIONS", 1)
+    described, bare = tiny(where="beside"), tiny(where="nowhere")
+    with pytest.raises(ModelError) as caught:
+        device.target().profile({"a": described, "b": bare}, ONCE, Silent())
+    assert caught.value.message == f"pi: {bare}: no stream description in the file and no tiny.json beside it"
+
+
+def test_a_damaged_description_is_named_as_the_user_knows_it(device, tiny):
+    model = tiny(where="beside")
+    model.with_suffix(".json").write_text("{}")
+    with pytest.raises(ModelError, match=rf"^pi: {model.with_suffix('.json')}: damaged stream description"):
+        device.target().profile({"m": model}, ONCE, Silent())
 
 
 def test_an_emulated_device_brings_its_own_reading(device, tiny):
