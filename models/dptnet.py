@@ -2,15 +2,14 @@
 
 Named by DFKD (arXiv 2502.04711) as one of the networks it was shown on. Known, from the authors' code: all layers and
 widths, for two speakers at 8 kHz. The transformer's feed-forward part begins with an LSTM in both directions, which
-takes the place of positions. Computed: with two outputs it has 2,834,945 parameters; the published 2.69 M (recalled)
-are the same network counted without the attentions' input projections, 149,760, which the authors' counting tool does
-not see. With the one output of enhancement, 2,830,785. Reconstructed: one output; zeros at both ends, so that the first
-and last samples get every overlap.
+takes the place of positions. Computed: 2,830,785 parameters; with two outputs 2,834,945, and without the 149,760 of the
+attentions' input projections 2.69 M, the published figure (recalled; that it leaves them out is inferred).
+Reconstructed: one output; zeros at both ends, so that the first and last samples get every overlap.
 
     samples ─> basis, ReLU ─> norm, 1x1 ─> chunks ─> [transformer within chunks, transformer across chunks] x blocks
     output <─ inverse basis <─ basis * ReLU(1x1(tanh * sigmoid)) <─ overlap-add <─ PReLU, 1x1 <────────────────┘
 
-The published basis moves by one sample; `{kernel: 16, stride: 8, chunk: 100}` costs an eighth at 16 kHz.
+The published basis moves by one sample; `{kernel: 16, stride: 8, chunk: 100}` has an eighth of the columns.
 """
 
 from __future__ import annotations
