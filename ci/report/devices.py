@@ -14,16 +14,23 @@ from earshot.ci.comparison import Comparison, ModelResult
 from earshot.ci.report.layout import LEGEND, MARKS, NOT_MEASURED, Column, clean, number_cell
 from earshot.ci.report.tables import plain_table
 
+RAM = Column("ram_bytes", "RAM", "kB", 1e-3, 1, ("peak_rss_bytes", "arena_bytes"))
 COLUMNS = (
     Column("rtf", "RTF", "", 1, 4),
     Column("graph_rtf", "graph RTF", "", 1, 4),
     Column("frame_p50_us", "p50", "µs", 1, 1),
     Column("frame_p99_us", "p99", "µs", 1, 1),
     Column("instructions_per_frame", "instr.", "k/frame", 1e-3, 0),
-    Column("ram_bytes", "RAM", "kB", 1e-3, 1, ("peak_rss_bytes", "arena_bytes")),
+    RAM,
     Column("flash_bytes", "flash", "kB", 1e-3, 1),
     Column("realtime_clock_mhz", "needs", "MHz", 1, 1),
 )
+# What a number in the column RAM is, by its metric.
+RAM_OF = {
+    "ram_bytes": "all that a microcontroller needs",
+    "peak_rss_bytes": "the whole process",
+    "arena_bytes": "the tensors alone",
+}
 CSV_HEADER = ("target", "model", "metric", "value", "unit", "n", "provenance", "flags", "reason")
 FAILED, LEFT_OUT = "failed", "left out"
 
@@ -66,18 +73,27 @@ def how(result: ModelResult) -> str:
     return "mixed" if len(kinds) > 1 else next((kind.replace("_", " ") for kind in kinds), "nothing measured")
 
 
-def legend(comparison: Comparison) -> list[str]:
-    """What the marks and columns mean, as far as they occur."""
+def marks(comparison: Comparison) -> list[str]:
+    """What the marks at the numbers mean, as far as they occur."""
     found = [one for device in comparison.devices for result in device.results for one in result.measurements]
     used = {MARKS.get(one.provenance, "") for one in found if one.value is not None}
-    marks = ["no mark: measured"] if "" in used else []
-    marks += [f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in used]
+    said = ["no mark: measured"] if "" in used else []
+    said += [f"{mark} {meaning}" for mark, meaning in LEGEND.items() if mark in used]
     flags = sorted({flag for one in found for flag in one.flags})
-    marks += [f"! marked {', '.join(map(clean, flags))}"] if flags else []
-    metrics = {one.metric for one in found}
-    if "ram_bytes" in metrics and "peak_rss_bytes" in metrics:
-        marks.append("RAM: all that a microcontroller needs; elsewhere the whole process")
-    return marks
+    return said + ([f"! marked {', '.join(map(clean, flags))}"] if flags else [])
+
+
+def legend(comparison: Comparison) -> list[str]:
+    """What the table's marks mean, and what RAM is on each target where that is not all it needs on every one."""
+    targets: dict[str, list[str]] = {}
+    for device in comparison.devices:
+        found = {number.metric for result in device.results if (number := result.find(*RAM.metrics)) is not None}
+        for metric in found:
+            targets.setdefault(metric, []).append(clean(device.target))
+    if targets.keys() <= {RAM.metric}:
+        return marks(comparison)
+    meanings = [f"{RAM_OF[metric]} ({', '.join(targets[metric])})" for metric in RAM.metrics if metric in targets]
+    return [*marks(comparison), f"RAM: {', '.join(meanings)}"]
 
 
 def reasons(comparison: Comparison) -> list[str]:

@@ -96,7 +96,7 @@ def profile(
     if as_json:
         click.echo(json.dumps(comparison.to_dict(), indent=2))
     elif len(errors) < len(outcomes) or len(errors) > 1:
-        _show(comparison, config)
+        _show(comparison)
     if len(outcomes) == len(errors) == 1:
         raise errors[0]
     if errors:
@@ -146,8 +146,8 @@ def _profile(
     return [ended[name] for name in names]
 
 
-def _show(comparison: Comparison, config: ProfileConfig) -> None:
-    """One target: every metric, a column a model. Several: the cross-device table."""
+def _show(comparison: Comparison) -> None:
+    """One target: every metric with its sample count, a column a model. Several: the cross-device table."""
     from earshot.ci.report import devices
     from earshot.ci.report.layout import MARKS, clean
     from earshot.pipeline.cli.tables import console, number, show
@@ -166,13 +166,10 @@ def _show(comparison: Comparison, config: ProfileConfig) -> None:
     rows = []
     for metric, unit in metrics.items():
         cells = [result.find(metric) for result in device.results]
-        shown = [
-            f"{MARKS.get(m.provenance, '')}{number(m.value)}{'!' if m.flags else ''}" if m else None for m in cells
-        ]
-        rows.append((metric, unit, *shown))
-    title = f"on {device.target}, one stream, {config.repeats} repeats of {config.frames} frames each"
-    show(("metric", "unit", *(result.model for result in device.results)), rows, title)
-    for note in (*devices.legend(comparison), *devices.reasons(comparison)):
+        samples = dict.fromkeys(str(found.n) for found in cells if found is not None)
+        rows.append((metric, unit, ", ".join(samples) or None, *map(marked, cells)))
+    show(("metric", "unit", "n", *(result.model for result in device.results)), rows, f"on {device.target}, one stream")
+    for note in (*devices.marks(comparison), *devices.reasons(comparison)):
         click.echo(clean(note))
 
 

@@ -46,6 +46,28 @@ def test_the_legend_explains_every_mark_that_occurs_and_no_other():
     assert devices.legend(only) == ["? stand-in, never accepted"]
 
 
+def test_the_legend_says_what_ram_is_on_each_target():
+    given = sample()
+    assert devices.legend(given)[-1] == (
+        "RAM: all that a microcontroller needs (cortex-m4, cortex-m55), the whole process (host), "
+        "the tensors alone (ethos-u55)"
+    )
+    host, m4, _, npu, phone = given.devices
+    assert devices.legend(Comparison(devices=(host,)))[-1] == "RAM: the whole process (host)"
+    assert devices.legend(Comparison(devices=(npu,)))[-1] == "RAM: the tensors alone (ethos-u55)"
+    assert not any("RAM" in said for said in devices.legend(Comparison(devices=(m4, phone))))
+    assert not any("RAM" in said for said in devices.marks(given))
+    # The number shown decides, not what else was measured.
+    (result,) = m4.results
+    both = (*result.measurements, Measurement("arena_bytes", 9e3, "bytes", 1, Provenance.EMULATED, "cortex-m4"))
+    both_known = m4.model_copy(update={"results": (result.model_copy(update={"measurements": both}),)})
+    assert not any("RAM" in said for said in devices.legend(Comparison(devices=(both_known,))))
+
+
+def test_every_metric_that_may_stand_under_ram_has_a_meaning():
+    assert set(devices.RAM_OF) == set(devices.RAM.metrics)
+
+
 def test_the_terminal_table_gives_reasons_and_is_whole_at_its_width():
     text = terminal(sample())
     assert "…" not in text and max(map(len, text.splitlines())) <= 110

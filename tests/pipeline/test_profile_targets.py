@@ -75,6 +75,25 @@ def test_targets_beside_each_other_give_one_comparison(models: Path) -> None:
     assert page.startswith("<!doctype html>") and INT8_ONLY in page
 
 
+def cells(table: str) -> dict[str, list[str]]:
+    """First cell -> the others, of every line of a table on the terminal."""
+    lines = [[cell.strip() for cell in line.strip("│┃ ").replace("┃", "│").split("│")] for line in table.splitlines()]
+    return {line[0]: line[1:] for line in lines if len(line) > 1}
+
+
+def test_one_targets_table_says_how_many_samples_were_taken_not_how_many_were_asked_for(models: Path) -> None:
+    done = earshot(models, "profile", "f.tflite", "i.tflite", *on(COUNTING), *QUICK)
+    assert done.returncode == 0, done.stderr
+    table = cells(done.stdout)
+    sizes = [f"≈{(models / name).stat().st_size:,}" for name in ("f.tflite", "i.tflite")]
+    assert table["metric"] == ["unit", "n", "f.tflite", "i.tflite"]
+    assert table["instructions_per_frame"] == ["instructions", "1", *sizes]
+    assert "20 frames" not in done.stdout and "repeats" not in done.stdout
+    assert f"on {COUNTING}, one stream" in done.stdout
+    timed = cells(earshot(models, "profile", "i.tflite", *on("host"), *QUICK).stdout)
+    assert (timed["rtf"][1], timed["frame_p50_us"][1]) == ("2", "40")
+
+
 def test_failing_targets_are_shown_and_the_others_results_kept(models: Path) -> None:
     done = earshot(models, "profile", "i.tflite", *on(ABSENT, COUNTING, VANISHING, BUGGY), *QUICK, "--csv", "kept.csv")
     assert done.returncode == 3
