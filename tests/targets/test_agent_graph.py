@@ -190,7 +190,7 @@ def test_a_frontend_of_another_size(tiny):
     description = json.loads(sidecar.read_text())
     description["frontend"].update(window=128, hop=64, fft=128)
     sidecar.write_text(json.dumps(description))
-    with pytest.raises(AgentError, match="the graph takes 33 values a frame, the frontend 65"):
+    with pytest.raises(AgentError, match="the graph takes 33 values a frame, the frontend has 65"):
         StreamEnhancer(path)
 
 
