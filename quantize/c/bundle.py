@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from earshot.core.errors import ModelError, UsageError
 from earshot.core.files import write_atomic
 from earshot.quantize.c import emit
+from earshot.quantize.c.frontend import write_frontend
 from earshot.quantize.c.lowering import lower
 from earshot.quantize.c.memory import lay_out
 from earshot.quantize.c.program import Struct, Table
@@ -63,17 +65,18 @@ class GeneratedModel:
     operators: tuple[GeneratedOperator, ...]
 
 
-def generate(model_path: Path, out: Path, name: str = "model") -> GeneratedModel:
-    """Writes C for an integer stream model; the same model always gives the same bytes.
+def generate(model_path: Path, out: Path, name: str = "model", *, with_frontend: bool = False) -> GeneratedModel:
+    """Writes C for an integer stream model; the same model always gives the same bytes. Nothing is written on an error.
 
     Args:
         model_path: an int8 or int16x8 .tflite that earshot wrote.
         out: folder to write into; made where it is missing.
         name: prefix of the files and of every symbol.
+        with_frontend: write the frontend around the network too: sound in, enhanced sound out.
 
     Raises:
-        ModelError: no such file, no stream model, or one with an operator, type or option that is not supported; the
-            message names the operator and its output tensor.
+        ModelError: no such file, no stream model, or one with an operator, type or option that is not supported, where
+            the message names the operator and its output tensor; or a frontend that cannot be written in C.
         UsageError: `name` is no C identifier.
     """
     if not _NAME.fullmatch(name):
@@ -91,11 +94,11 @@ def generate(model_path: Path, out: Path, name: str = "model") -> GeneratedModel
         f"{name}_state.h": emit.state_header(program),
         f"{name}_weights.h": emit.weights_header(program),
         f"{name}_weights.c": emit.weights_source(program),
-        "README.md": readme(program, flash, macs),
+        "README.md": readme(program, flash, macs, with_frontend=with_frontend),
         **_kernels(),
+        **(_frontend(graph, name) if with_frontend else {}),
     }
     for path, text in files.items():
-        (out / path).parent.mkdir(parents=True, exist_ok=True)
         write_atomic(out / path, text.encode())
     return GeneratedModel(
         tuple(files),
@@ -136,6 +139,15 @@ def _kernels() -> dict[str, str]:
     folder = resources.files("earshot.quantize.c") / "kernels"
     names = sorted(item.name for item in folder.iterdir() if item.name.endswith((".c", ".h")))
     return {f"kernels/{name}": (folder / name).read_text() for name in names}
+
+
+def _frontend(graph: Graph, name: str) -> dict[str, str]:
+    try:
+        with tempfile.TemporaryDirectory(prefix="earshot-c-") as folder:
+            return {path.name: path.read_text() for path in write_frontend(graph, Path(folder), name)}
+    except ModelError as error:
+        hint = "or write the network alone, for a frontend of your own: earshot codegen --network-only"
+        raise ModelError(error.message, f"{error.hint}, {hint}" if error.hint else hint.removeprefix("or ")) from error
 
 
 def _operator(program: emit.Program, number: int) -> GeneratedOperator:

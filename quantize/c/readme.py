@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from earshot.quantize.c.emit import Program, state_bytes
 from earshot.quantize.c.program import CTYPES
 
@@ -18,8 +16,7 @@ recursion, no operating system; `memcpy` and `memset` are all it takes from the 
 | `{name}.c` | the network: every operator is one call, with its output's name and shape |
 | `{name}_state.h` | what lives from frame to frame |
 | `{name}_weights.h`, `.c` | constant tables |
-| `{name}_frontend.h`, `.c`, `{name}_frontend_*.h` | sound in, enhanced sound out, around the network |
-| `kernels/` | the operators; `primitives.h` is what is worth writing by hand for a machine |
+{frontend_files}| `kernels/` | the operators; `primitives.h` is what is worth writing by hand for a machine |
 
 ## Memory
 | what | bytes |
@@ -38,6 +35,24 @@ arm-none-eabi-gcc -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16 -st
 and M85; the outputs are the same bit for bit. `-DEARSHOT_TRACE` calls `earshot_trace` (yours) after every operator.
 
 ## Use
+{frontend_use}```c
+#include "{name}.h"
+
+{ctype} frame[{upper}_FRAME_SIZE], mask[{upper}_MASK_SIZE];
+{name}_reset();                   /* once, and at the start of every stream */
+{name}_step(frame, mask);         /* every {upper}_HOP samples; frame and mask must not overlap */
+```
+{signal}
+
+## Exactness
+Every tensor is bit for bit what TensorFlow Lite's reference kernels compute. Folded operators ({folded}) have no tensor
+of their own.
+"""
+
+_FRONTEND_FILES = """\
+| `{name}_frontend.h`, `.c`, `{name}_frontend_*.h` | around the network: sound in, enhanced sound out |
+"""
+_FRONTEND_USE = """\
 ```c
 #include "{name}_frontend.h"
 
@@ -46,35 +61,49 @@ and M85; the outputs are the same bit for bit. `-DEARSHOT_TRACE` calls `earshot_
 {name}_enhance(hop, enhanced);    /* every {upper}_HOP samples: floats, full scale 1; {upper}_DELAY samples late */
 ```
 The frontend is single-precision float. With one of your own, the network alone is all you need:
-```c
-#include "{name}.h"
-
-{ctype} frame[{upper}_FRAME_SIZE], mask[{upper}_MASK_SIZE];
-{name}_step(frame, mask);         /* every {upper}_HOP samples; frame and mask must not overlap */
-```
+"""
+_STFT = """\
 One frame covers the newest {window} samples at {rate} Hz, {hop} of them new; zeros stand before the first sample.
 
 1. X = rfft of the window (square root of a Hann window of {window}) times the samples, {fft} points, {bins} bins.
-2. feature = (|X|² + 1e-10)^({compression}/2); frame = round(feature / {upper}_FRAME_SCALE) +
+2. {feature}; frame = round(feature / {upper}_FRAME_SCALE) +
    {upper}_FRAME_ZERO_POINT, clipped to what the type holds.
 3. `{name}_step`.
-4. gain = (mask - {upper}_MASK_ZERO_POINT) * {upper}_MASK_SCALE; Y = gain X.
-5. The output is the overlap-add of the same window times irfft(Y), every {hop} samples.
+4. gain = (mask - {upper}_MASK_ZERO_POINT) * {upper}_MASK_SCALE{gain}; Y = gain X.
+5. The output is the overlap-add of the same window times irfft(Y), every {hop} samples."""
+_WAVE = """\
+One frame is the newest {hop} samples at {rate} Hz.
 
-## Exactness
-Every tensor is bit for bit what TensorFlow Lite's reference kernels compute. Folded operators ({folded}) have no tensor
-of their own.
-"""
+1. frame = round(sample / {upper}_FRAME_SCALE) + {upper}_FRAME_ZERO_POINT, clipped to what the type holds.
+2. `{name}_step`.
+3. The output is (mask - {upper}_MASK_ZERO_POINT) * {upper}_MASK_SCALE."""
+_FEATURES = {
+    "magnitude": "feature = (|X|² + 1e-10)^({compression}/2)",
+    "log1p": "feature = ln(1 + (|X|² + 1e-10)^(1/2))",
+    "complex": "features of a bin: real and imaginary part of X, side by side, of every microphone",
+}
 
 
-def readme(program: Program, flash: int, macs: int) -> str:
-    """The text, with the model's own numbers."""
+def readme(program: Program, flash: int, macs: int, *, with_frontend: bool) -> str:
+    """The text, with the model's own numbers; `with_frontend` where that lies in the folder too."""
     frontend = program.description.frontend
+    upper = program.name.upper()
+    signal = (_WAVE if frontend.kind == "wave" else _STFT).format(
+        name=program.name,
+        upper=upper,
+        window=frontend.window,
+        hop=frontend.hop,
+        rate=frontend.rate,
+        fft=frontend.fft,
+        bins=frontend.bins,
+        feature=_FEATURES[frontend.features].format(compression=frontend.compression),
+        gain=", real and imaginary part side by side" if frontend.mask == "complex" else "",
+    )
     folded = sorted({operator.name for step in program.steps for operator in step.operators[1:]})
     dense = any(step.operator.name == "FULLY_CONNECTED" for step in program.steps)
     return _TEXT.format(
         name=program.name,
-        upper=program.name.upper(),
+        upper=upper,
         source=program.source,
         precision=program.description.precision,
         network=program.description.network,
@@ -84,11 +113,8 @@ def readme(program: Program, flash: int, macs: int) -> str:
         states=state_bytes(program),
         macs=macs,
         ctype=CTYPES[program.frame.dtype],
-        window=frontend.window,
-        hop=frontend.hop,
-        rate=frontend.rate,
-        fft=frontend.fft,
-        bins=int(np.prod(program.frame.shape)),
-        compression=frontend.compression,
+        frontend_files=_FRONTEND_FILES.format(name=program.name) if with_frontend else "",
+        frontend_use=_FRONTEND_USE.format(name=program.name, upper=upper) if with_frontend else "",
+        signal=signal,
         folded=", ".join(folded) if folded else "none here",
     )

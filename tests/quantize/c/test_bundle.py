@@ -13,10 +13,11 @@ import pytest
 from click.testing import CliRunner
 
 from earshot.core.errors import ModelError, UsageError
+from earshot.models.frontend import Frontend
 from earshot.pipeline.cli.main import application
 from earshot.quantize.c import generate
 from earshot.quantize.graph import load_flatbuffer, pack_flatbuffer, read_graph
-from earshot.quantize.metadata import description_of
+from earshot.quantize.metadata import description_of, write_stream_model
 
 from .builder import Builder
 
@@ -242,3 +243,63 @@ def test_the_command_ends_with_2_for_a_model_without_c(unet, tmp_path):
     done = CliRunner().invoke(application, ["codegen", str(unet[0]), str(tmp_path / "c")])
     assert done.exit_code == 2
     assert "error:" in done.output and "fix:" in done.output
+
+
+def without_frontend(folder: Path) -> Path:
+    """A model whose network becomes C, but not what is around it: its frame is no spectrum of its frontend."""
+    b = Builder("int8", 0)
+    frame = b.inputs["frame"] = b.activation([1, 4], name="frame")
+    b.outputs["mask"] = b.add("RELU", [frame], [b.activation([1, 4])])
+    return b.write(folder / "model.tflite")
+
+
+def test_a_model_whose_frontend_has_no_c_leaves_nothing_but_its_network_is_to_be_had(tmp_path):
+    path, runner = without_frontend(tmp_path), CliRunner()
+    refused = runner.invoke(application, ["codegen", str(path), str(tmp_path / "whole")])
+    assert refused.exit_code == 2
+    assert "the frontend has 33 values" in refused.output and "--network-only" in refused.output
+    assert not (tmp_path / "whole").exists()
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "model.c").write_text("what was there")
+    runner.invoke(application, ["codegen", str(path), str(tmp_path / "kept")])
+    assert content(tmp_path / "kept") == {"model.c": b"what was there"}
+
+    out = tmp_path / "network"
+    done = runner.invoke(application, ["codegen", str(path), str(out), "--network-only", "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output)["files"] == list(generate(path, tmp_path / "again").files)
+    assert content(out) == content(tmp_path / "again")
+    assert (out / "model.c").is_file() and not list(out.glob("*frontend*"))
+    assert "frontend" not in re.sub(r"frontend of your own", "", (out / "README.md").read_text())
+
+
+@pytest.mark.parametrize("network_only", [True, False])
+def test_the_files_told_are_those_that_are_there_and_the_readme_names_no_other(network_only, integer_model, tmp_path):
+    path = integer_model("unet", "int8")
+    generated = generate(path, tmp_path, "aid", with_frontend=not network_only)
+    assert set(generated.files) == set(content(tmp_path))
+    assert ("aid_frontend.c" in generated.files) is not network_only
+    text = (tmp_path / "README.md").read_text()
+    assert ("aid_enhance(hop, enhanced);" in text) is not network_only
+    assert set(re.findall(r"\baid\w*\.[ch]\b", text)) <= set(generated.files)
+
+
+@pytest.mark.parametrize(
+    ("frontend", "told", "untold"),
+    [
+        ({}, "(|X|² + 1e-10)^(0.3/2)", "ln(1 +"),
+        ({"features": "log1p"}, "ln(1 + (|X|² + 1e-10)^(1/2))", "^(0.3/2)"),
+        ({"features": "complex", "mask": "complex", "channels": 2}, "real and imaginary part of X", "1e-10"),
+        ({"kind": "wave", "window": 32, "hop": 32, "fft": 32, "compression": 1.0}, "round(sample /", "rfft"),
+    ],
+)
+def test_the_readme_says_what_a_frame_is(frontend, told, untold, tmp_path):
+    path = without_frontend(tmp_path)
+    graph = read_graph(path)
+    description = description_of(graph)
+    other = Frontend(**{**description.frontend.model_dump(), **frontend})
+    write_stream_model(path, path.read_bytes(), description.model_copy(update={"frontend": other}))
+    generate(path, tmp_path / "c")
+    text = (tmp_path / "c" / "README.md").read_text()
+    assert told in text and untold not in text
+    assert "{" not in re.sub(r"```.*?```", "", text, flags=re.DOTALL)
