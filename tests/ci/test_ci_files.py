@@ -114,3 +114,18 @@ def test_workflow_has_least_rights_and_time_limits(workflow):
     assert workflow["permissions"] == {"contents": "read"}
     assert all("timeout-minutes" in job for job in workflow["jobs"].values())
     assert set(workflow[True]) == {"push", "pull_request"}  # YAML 1.1 reads the key `on` as true
+
+
+@pytest.mark.parametrize(
+    ("tools", "required"),
+    [(("qemu-system-arm", "arm-none-eabi-gcc"), "1"), (("qemu-system-arm",), ""), (("arm-none-eabi-gcc",), "")],
+)
+def test_targets_have_to_be_ready_where_their_tools_are(tmp_path, tools, required):
+    block = re.search(r"^if command -v qemu-system-arm .*?^fi$", (ROOT / ".ci" / "run").read_text(), re.M | re.S)
+    for tool in tools:
+        (tmp_path / tool).write_text("#!/bin/sh\n")
+        (tmp_path / tool).chmod(0o755)
+    script = f'{block[0]}\nprintf "%s" "${{EARSHOT_REQUIRE_TARGETS:-}}"'
+    bash = shutil.which("bash")
+    done = subprocess.run([bash, "-c", script], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=True)
+    assert done.stdout == required

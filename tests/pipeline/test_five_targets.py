@@ -7,14 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_recipe import tiny_models
 
 from earshot.core.errors import EarshotError
+from earshot.pipeline.data.config import EmbeddedConfig
+from earshot.pipeline.data.sources import material
 from earshot.pipeline.recipe import load_recipe
+from earshot.pipeline.stages.profile import read_profile
+from earshot.pipeline.store import Store
 from earshot.targets.base import load_profile
 from earshot.targets.registry import device_budgets, open_target
 
@@ -28,9 +32,12 @@ HOW = {
     "cortex-m55": {"measured", "emulated", "estimated"},
     "ethos-u55": {"estimated"},
 }
+# The quickstart's student, as pruning leaves it.
+STUDENT = {"channels": (16, 32), "strides": (8, 4), "latent": 48, "hidden": 48, "widths": (32, 64, 32)}
+CONVOLUTIONS = {"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"}
+CACHE = os.environ.get("EARSHOT_CACHE")  # before other tests point it elsewhere
 RECIPE = """
 name: five
-frontend: {window: 64, hop: 32, fft: 64}
 profile: {enter: i.tflite, frames: 20, repeats: 2}
 metrics: [si_sdr]
 budgets: {without: [pesq_wb-not-worse-than-noisy, stoi-not-worse-than-noisy, si_sdr-not-worse-than-noisy]}
@@ -46,9 +53,48 @@ def why_not(name: str) -> str:
     return "" if state.ok else f"{name}: {state.reason}; {state.enable}"
 
 
+def require(name: str, reason: str) -> None:
+    """Skips for a target that is not ready; fails where all have to be, which EARSHOT_REQUIRE_TARGETS says."""
+    if reason and os.environ.get("EARSHOT_REQUIRE_TARGETS"):
+        pytest.fail(f"{name} has to be ready here: {reason}")
+    if reason:
+        pytest.skip(reason)
+
+
+def write_student(path: Path) -> None:
+    """An int8 student of random weights, calibrated on speech in noise."""
+    import torch
+
+    from earshot.models.dae_unet import DaeUnet, DaeUnetParams
+    from earshot.models.frontend import Frontend
+    from earshot.quantize.calibration import calibrate
+    from earshot.quantize.export import export_float
+    from earshot.quantize.integer import quantize_graph
+    from earshot.quantize.metadata import read_description, write_stream_model
+    from earshot.quantize.ranges import tie
+    from earshot.targets.agent import Stft
+
+    torch.manual_seed(0)
+    model, whole = DaeUnet(Frontend(), DaeUnetParams(**STUDENT)).eval(), path.with_name("float32.tflite")
+    graph, stft = export_float(model, whole), Stft(Frontend().model_dump())
+    noisy = material(EmbeddedConfig(), "test", stft.rate).pairs(stft.rate, None, None, 0)[0].load()[1]
+    features = stft.features(stft.analyse(noisy[: noisy.size // stft.hop * stft.hop]))
+    content = quantize_graph(whole, tie(graph, calibrate(whole, features[None, None])), "int8")
+    write_stream_model(path, content, read_description(whole).model_copy(update={"precision": "int8"}))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def users_cache() -> Iterator[None]:
+    """What targets were set up with lies in the user's cache folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("EARSHOT_CACHE", raising=False)
+        if CACHE is not None:
+            patch.setenv("EARSHOT_CACHE", CACHE)
+        yield
+
+
 def earshot(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from earshot.pipeline.cli.main import main; main()", *arguments]
-    # The cache folder is the user's: what targets were set up with is there.
     clean = {key: value for key, value in os.environ.items() if not key.startswith("EARSHOT") or key == "EARSHOT_CACHE"}
     return subprocess.run(command, cwd=folder, env=clean, capture_output=True, text=True, timeout=550, check=False)
 
@@ -56,7 +102,7 @@ def earshot(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("five")
-    tiny_models().write_tiny(folder / "i.tflite", "smoother", integer=True)
+    write_student(folder / "i.tflite")
     (folder / "five.yaml").write_text(RECIPE)
     return folder
 
@@ -77,8 +123,7 @@ def test_a_target_has_its_line_its_numbers_and_a_verdict_for_each_budget(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if reason := why_not(name):
-        pytest.skip(reason)
+    require(name, why_not(name))
     content, done = finished
     assert done.returncode in (0, 1), done.stderr
     assert content["failures"] == []
@@ -95,6 +140,30 @@ def test_a_target_has_its_line_its_numbers_and_a_verdict_for_each_budget(
         assert verdict["target"] == name and verdict["value"] == found[budget.metric]["value"]
     assert any(line.startswith(name) for line in done.stdout.splitlines())
     assert name in (folder / "five.html").read_text()
+
+
+def test_convolutions_make_up_most_of_what_is_measured(
+    finished: tuple[dict[str, Any], subprocess.CompletedProcess[str]], folder: Path
+) -> None:
+    require("cortex-m4", why_not("cortex-m4"))
+    artifact = Store(folder / ".earshot").find(finished[0]["artifacts"]["profile on cortex-m4"])
+    assert artifact is not None
+    operators = read_profile(artifact)["results"]["entered"]["operators"]
+    convolutions = sum(one["value"] for one in operators if one["name"] in CONVOLUTIONS)
+    assert convolutions > 0.5 * sum(one["value"] for one in operators)
+
+
+@pytest.mark.parametrize(("required", "ends"), [("1", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_a_target_that_is_not_ready_fails_where_it_has_to_be(
+    required: str, ends: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EARSHOT_REQUIRE_TARGETS", required)
+    monkeypatch.setenv("PATH", "")
+    reason = why_not("cortex-m4")
+    assert "not installed" in reason
+    with pytest.raises(ends, match="not installed"):
+        require("cortex-m4", reason)
+    require("cortex-m4", "")
 
 
 def test_the_same_run_again_measures_nothing_anew_and_reads_the_same(
