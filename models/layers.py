@@ -95,6 +95,22 @@ class InvertedBottleneck(nn.Module):
         return frame + self.project(wide), cache
 
 
+class LeakyRelu(nn.Module):
+    """max(x, slope x): a leaky ReLU of operators that have integer forms, which LEAKY_RELU itself has not.
+
+    Args:
+        slope: below zero, less than one.
+    """
+
+    def __init__(self, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Element by element."""
+        return torch.maximum(values, self.slope * values)
+
+
 class Upsample(nn.Module):
     """Raises the frequency resolution by a transposed convolution: `bins -> stride (bins - 1) + 1`.
 

@@ -14,11 +14,10 @@ import copy
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
 from earshot.core.config import Config
 from earshot.models.frontend import Frontend
-from earshot.models.layers import RecurrentLstm, fold
+from earshot.models.layers import LeakyRelu, RecurrentLstm, fold
 from earshot.models.streaming import State, StreamingModel, Trace
 
 _SLOPE, _TOP = 0.3, 1.2
@@ -108,11 +107,12 @@ class _Head(nn.Module):
         super().__init__()
         self.wide = nn.Linear(inputs, wide)
         self.gains = nn.Linear(wide, bins)
+        self.leaky = LeakyRelu(_SLOPE)
         self.slope = nn.Parameter(torch.ones(bins))
         self.floor = floor
 
     def forward(self, hidden: Tensor) -> Tensor:
-        steep = self.slope * self.gains(functional.leaky_relu(self.wide(hidden), _SLOPE))
+        steep = self.slope * self.gains(self.leaky(self.wide(hidden)))
         return torch.clamp_min(_TOP * torch.sigmoid(steep), self.floor)
 
 

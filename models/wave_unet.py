@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from earshot.core.config import Config
 from earshot.models.frontend import Frontend
+from earshot.models.layers import LeakyRelu
 from earshot.models.module_list import Parts
 from earshot.models.streaming import State, StreamingModel, Trace
 from earshot.models.wave_layers import (
@@ -66,7 +67,7 @@ class Block(nn.Module):
     def __init__(self, inputs: int, outputs: int, params: WaveUnetParams) -> None:
         super().__init__()
         self.depthwise = ChunkConv(inputs, inputs, params.kernel, groups=inputs, norm=False)
-        self.pointwise = ChunkConv(inputs, outputs, 1, activation=nn.LeakyReLU(0.1))
+        self.pointwise = ChunkConv(inputs, outputs, 1, activation=LeakyRelu(0.1))
         inner = max(1, outputs // params.reduction)
         self.squeeze = nn.Conv2d(outputs, inner, 1)
         self.excite = nn.Conv2d(inner, outputs, 1)
@@ -111,7 +112,7 @@ class WaveUnet(StreamingModel):
             Block(inputs, width, params) for inputs, width in zip((1, *widths[1:-1]), widths[:-1], strict=True)
         )
         self.down: Parts[ChunkConv] = Parts(
-            ChunkConv(inputs, width, 2 * stride, stride=stride, activation=nn.LeakyReLU(0.1))
+            ChunkConv(inputs, width, 2 * stride, stride=stride, activation=LeakyRelu(0.1))
             for inputs, width, stride in zip(widths[:-1], widths[1:], params.strides, strict=True)
         )
         self.bottleneck = Block(widths[-1], widths[-1], params)

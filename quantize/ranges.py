@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from earshot.quantize.calibration import Range
-from earshot.quantize.graph import Graph
+from earshot.quantize.graph import Graph, Operator
 
 # Operators whose output values are input values, so that both sides can keep one scale.
 MOVES = frozenset(
@@ -39,6 +39,7 @@ MOVES = frozenset(
         "REVERSE_V2",
     }
 )
+WEIGHTED = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED"})
 # Operators whose kernels want one scale on all sides, though they compute.
 SHARES = MOVES | {"MAXIMUM", "MINIMUM"}
 # Operators whose kernels prescribe their output's scale, and what they can put out.
@@ -49,6 +50,12 @@ _PRESCRIBED_RANGES = {
     "int8": {Range(0.0, 1.0): Range(0.0, 255 / 256), Range(-1.0, 1.0): Range(-1.0, 127 / 128)},
     "int16x8": {Range(0.0, 1.0): _UNIT_16, Range(-1.0, 1.0): _UNIT_16},
 }
+
+
+# A kernel multiplies what it has summed by (scales of what goes in) / (scale of what comes out). XNNPACK takes factors
+# below 256 and fails, or crashes, on others: on outputs that stayed at zero while calibrating.
+LARGEST_FACTOR = 128.0
+_STEPS = 255  # of int8
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,7 @@ def tie(graph: Graph, measured: Mapping[int, Range]) -> RangePlan:
         graph: the float graph; states are paired by their signature names.
         measured: range of every activation, by tensor index.
     """
+    measured = widened(graph, measured)
     outputs = {
         output: PRESCRIBED[operator.name]
         for operator in graph.operators
@@ -96,6 +104,34 @@ def tie(graph: Graph, measured: Mapping[int, Range]) -> RangePlan:
         prescribed.update(group if wanted else ())
         ranges.update(dict.fromkeys(group, wanted.pop() if wanted else _joined(group, measured)))
     return RangePlan(ranges, tuple(groups), frozenset(prescribed))
+
+
+def widened(graph: Graph, measured: Mapping[int, Range]) -> dict[int, Range]:
+    """The ranges, where an output's is far too narrow for its inputs' made just wide enough for integer kernels."""
+    ranges = dict(measured)
+    for operator in graph.operators:
+        widths = [ranges[index].high - ranges[index].low for index in operator.inputs if index in ranges]
+        if not widths or operator.name in MOVES:
+            continue
+        factor = max(widths)
+        if operator.name == "MUL" and len(widths) == 2:
+            factor = widths[0] * widths[1] / _STEPS
+        elif operator.name in WEIGHTED:
+            factor *= _largest_weight(graph, operator) / 127
+        least = factor / LARGEST_FACTOR
+        for index in operator.outputs:
+            found = ranges.get(index)
+            if found is not None and found.high - found.low < least:
+                ranges[index] = Range(found.low, found.low + least)
+    return ranges
+
+
+def _largest_weight(graph: Graph, operator: Operator) -> float:
+    constants = [graph.tensors[index] for index in operator.inputs if index >= 0]
+    return max(
+        (float(abs(tensor.real()).max()) for tensor in constants if tensor.data is not None and tensor.data.ndim > 1),
+        default=1.0,
+    )
 
 
 def _fits(group: tuple[int, ...], outputs: Mapping[int, Range], measured: Mapping[int, Range]) -> bool:

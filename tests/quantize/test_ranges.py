@@ -6,7 +6,7 @@ import pytest
 
 from earshot.quantize.calibration import Range
 from earshot.quantize.graph import Graph, Operator, TensorInfo
-from earshot.quantize.ranges import tie
+from earshot.quantize.ranges import LARGEST_FACTOR, tie, widened
 
 
 def graph_of(*operators: tuple[str, tuple[int, ...], int], inputs: dict[str, int], outputs: dict[str, int]) -> Graph:
@@ -105,3 +105,18 @@ def test_groups_partition_and_hold_every_member(seed):
         assert math.isclose(plan.ranges[group[0]].high, max(measured[index].high for index in group))
     for index in set(range(25)) - set(members):
         assert plan.ranges[index] == measured[index]
+
+
+def test_an_output_that_stayed_at_zero_gets_a_range_that_kernels_can_compute():
+    """In by 1, out by 1e-9: the factor between both scales would be a thousand million; kernels take 256."""
+    graph = graph_of(
+        ("RELU", (0,), 1), ("MUL", (0, 1), 2), ("ADD", (0, 2), 3), inputs={"frame": 0}, outputs={"mask": 3}
+    )
+    dead = Range(0, 1e-9)
+    measured = {0: Range(-0.5, 0.5), 1: dead, 2: dead, 3: Range(-0.5, 0.5)}
+    ranges = tie(graph, measured).ranges
+    assert ranges[1].high == pytest.approx(1 / LARGEST_FACTOR)
+    assert ranges[2].high == pytest.approx(ranges[1].high / 255 / LARGEST_FACTOR)
+    assert ranges[3] == measured[3] and ranges[0] == measured[0]
+    usual = {**measured, 1: Range(0, 0.5), 2: Range(0, 0.2)}
+    assert widened(graph, usual) == usual
