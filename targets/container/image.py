@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,11 +18,11 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from earshot.core.errors import ToolError
 from earshot.core.files import digest_json, disk_error, sha256_file
 from earshot.targets.agent_link import AGENT
 from earshot.targets.cache import cache_folder
 from earshot.targets.container.engine import Engine
+from earshot.targets.tool import running
 
 if TYPE_CHECKING:
     from earshot.pipeline.progress import Progress
@@ -36,6 +35,7 @@ PYTHON = "3.11"
 PLATFORMS = ("manylinux_2_27_aarch64", "manylinux_2_28_aarch64", "manylinux2014_aarch64")
 UNUSED = ("ai_edge_litert/aot", "ai_edge_litert/libLiteRtWebGpuAccelerator.so", "bin")
 TOOL_SECONDS = 900.0
+ELSEWHERE = "check the network; with a registry in reach: --set base=debian:bookworm-slim"
 
 
 def image_name(base: str | None) -> str:
@@ -110,7 +110,8 @@ def _rootfs(folder: Path, scratch: Path) -> Path:
         made = scratch / "rootfs.tar"
         command = ["mmdebstrap", "--quiet", "--variant=extract", "--mode=chrootless", "--format=tar"]
         command += ["--architectures=arm64", f"--include={','.join(PACKAGES)}"]
-        _run([*command, SUITE, str(made)], scratch)
+        with running([*command, SUITE, str(made)], scratch, TOOL_SECONDS, ELSEWHERE):
+            pass
         made.rename(rootfs)
     return rootfs
 
@@ -134,7 +135,8 @@ def _site(folder: Path, scratch: Path) -> Path:
         command += ["--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp"]
         for tag in PLATFORMS:
             command += ["--platform", tag]
-        _run([*command, *WHEELS], scratch)
+        with running([*command, *WHEELS], scratch, TOOL_SECONDS, ELSEWHERE):
+            pass
         for path in UNUSED:
             shutil.rmtree(made / path) if (made / path).is_dir() else (made / path).unlink(missing_ok=True)
         made.rename(site)
@@ -147,21 +149,3 @@ def _rootfs_digest() -> str:
 
 def _site_digest() -> str:
     return digest_json([WHEELS, PYTHON, PLATFORMS, UNUSED])[:12]
-
-
-def _run(command: list[str], scratch: Path) -> None:
-    """A tool; its last words tell why it failed."""
-    environment = {**os.environ, "TMPDIR": str(scratch)}
-    try:
-        subprocess.run(
-            command, check=True, capture_output=True, text=True, timeout=TOOL_SECONDS, env=environment, errors="replace"
-        )
-    except FileNotFoundError as error:
-        raise ToolError(f"{command[0]} is not installed", f"sudo apt-get install {command[0]}") from error
-    except subprocess.TimeoutExpired as error:
-        raise ToolError(f"{Path(command[0]).name} took longer than {TOOL_SECONDS:g} s", "check the network") from error
-    except subprocess.CalledProcessError as error:
-        words = [line for line in error.stderr.splitlines() if line.startswith(("E:", "ERROR:"))]
-        last = (words or error.stderr.strip().splitlines() or [f"code {error.returncode}"])[-1]
-        hint = "check the network; with a registry in reach: --set base=debian:bookworm-slim"
-        raise ToolError(f"{Path(command[0]).name} failed: {last}", hint) from error

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 import shutil
-import subprocess
 import sys
 import tarfile
 import tempfile
-import threading
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +28,7 @@ from earshot.targets.guest.image import Image, find_image, images_folder
 from earshot.targets.guest.initramfs import Initramfs
 from earshot.targets.guest.machine import EMULATOR, Machine
 from earshot.targets.guest.recipe import Recipe
+from earshot.targets.tool import running
 
 if TYPE_CHECKING:
     from earshot.pipeline.progress import Progress
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
 PACKAGER = "mmdebstrap"
 TOOLS = {EMULATOR: "qemu-system-arm", PACKAGER: "mmdebstrap"}
 BUILD_SECONDS = 1200.0  # mirrors may be slow
+AGAIN = "check the network and the disk, then build again"
 PYTHON_PATH = "usr/lib/python3/dist-packages"  # where Debian's Python looks
 USERS = "root:x:0:0:root:/root:/bin/sh\nsshd:x:100:65534::/run/sshd:/usr/sbin/nologin\n"
 GROUPS = "root:x:0:\nnogroup:x:65534:\n"
@@ -123,7 +122,7 @@ def _download_wheels(recipe: Recipe, folder: Path) -> list[Path]:
     command += ["--dest", str(folder), "--python-version", recipe.python, "--implementation", "cp"]
     for platform in recipe.platforms:
         command += ["--platform", platform]
-    with _running([*command, *recipe.wheels], folder.parent):
+    with running([*command, *recipe.wheels], folder.parent, BUILD_SECONDS, AGAIN):
         pass
     return sorted(folder.glob("*.whl"))
 
@@ -143,7 +142,7 @@ def _add_packages(archive: Initramfs, recipe: Recipe, kernel: Path) -> list[str]
     packages: list[str] = []
     # A tool that stops in the middle is the reason of a stream that does: its last words say why.
     with (
-        _running(command, kernel.parent.parent) as process,
+        running(command, kernel.parent.parent, BUILD_SECONDS, AGAIN) as process,
         suppress(tarfile.TarError),
         tarfile.open(fileobj=process.stdout, mode="r|") as files,
     ):
@@ -217,7 +216,7 @@ def _compile_modules(recipe: Recipe, image: Image) -> None:
     ):
         done = connection.run(COMPILE, folder.send(AGENT, AGENT.name), ", ".join(recipe.compiled), deadline=deadline)
     if done.ending.code or not done.text:
-        raise ToolError(f"{name}: the new image cannot run the agent ({done.ending.words.strip()[-200:]})")
+        raise ToolError(f"{name}: the new image cannot run the agent ({done.ending.words.strip()[-200:]})", AGAIN)
     with (
         image.initrd.open("ab") as file,
         Initramfs(file) as archive,
@@ -225,38 +224,3 @@ def _compile_modules(recipe: Recipe, image: Image) -> None:
     ):
         for path, item, data in _members(files):
             _add_member(archive, path, item, data)
-
-
-@contextmanager
-def _running(command: list[str], scratch: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A tool at work; when the block ends it must end too, and well. Raises ToolError."""
-    with tempfile.TemporaryFile() as errors:
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                env={**os.environ, "TMPDIR": str(scratch)},
-            )
-        except FileNotFoundError as error:
-            raise ToolError(f"{command[0]} is not installed", f"sudo apt-get install {command[0]}") from error
-        alarm = threading.Timer(BUILD_SECONDS, process.terminate)
-        alarm.daemon = True
-        alarm.start()
-        with process:  # closes the pipe and waits
-            try:
-                yield process
-                while process.stdout and process.stdout.read(1 << 16):
-                    pass  # what follows the archive's end; a closed pipe would be an error of the tool's
-            except BaseException:
-                process.terminate()
-                raise
-            finally:
-                alarm.cancel()
-        if process.returncode:
-            errors.seek(0)
-            said = errors.read().decode(errors="replace").strip().splitlines()
-            last = next((line for line in reversed(said) if line.startswith(("E:", "ERROR:"))), "".join(said[-1:]))
-            how = f"ended with code {process.returncode}" + (f": {last}" if last else "")
-            raise ToolError(f"{Path(command[0]).name} {how}", "check the network and the disk, then build again")
