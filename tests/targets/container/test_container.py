@@ -73,7 +73,7 @@ def test_the_image_is_arm64_and_built_once(built, target):
 
 
 def test_an_emulated_run_gives_outputs_and_sizes_and_no_time(target, tiny):
-    """Plain kernels are the same everywhere to the bit; the description beside the file travels along."""
+    """This graph's plain kernels are the same everywhere to the bit; the description beside the file travels along."""
     model, notes = tiny(integer=True, where="beside"), Notes()
     (result,) = target().profile({"int8": model}, CONFIG, notes)
     values = {measurement.metric: measurement for measurement in result.measurements}
