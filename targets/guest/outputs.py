@@ -43,7 +43,8 @@ class Expected:
         if (result["dtype"], tuple(result["shape"])) != (str(self.masks.dtype), self.masks.shape):
             raise DeviceError(
                 f"{result['model']}: the device gave {result['dtype']} {result['shape']}, "
-                f"expected {self.masks.dtype} {list(self.masks.shape)}"
+                f"expected {self.masks.dtype} {list(self.masks.shape)}",
+                "its agent is another than this one: build the image anew",
             )
         theirs = np.frombuffer(base64.b64decode(result["masks"]), self.masks.dtype).reshape(self.masks.shape)
         difference = np.abs(theirs.astype(np.float64) - self.masks.astype(np.float64))

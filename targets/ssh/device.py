@@ -89,7 +89,7 @@ class DeviceFolder:
         try:
             data = file.read_bytes()
         except OSError as error:
-            raise ToolError(f"{file}: cannot be read ({error.strerror})") from error
+            raise ToolError(f"{file}: cannot be read ({error.strerror})", "check the path and its rights") from error
         device, target = self._connection.device, f"{self.path}/{name}"
         late = f"{device}: copying {file.name} took too long"
         deadline = Deadline(STEP_SECONDS + len(data) / UPLOAD_BYTES_A_SECOND, late, "check the network")

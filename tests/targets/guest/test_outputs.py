@@ -44,8 +44,9 @@ def test_floats_may_differ_in_the_last_places_and_nan_is_a_mismatch():
 
 @pytest.mark.parametrize("other", [np.zeros((4, 3), np.int8), np.zeros((3, 4), np.int16)])
 def test_a_trace_of_something_else_is_refused(other):
-    with pytest.raises(DeviceError, match=r"m\.tflite: the device gave"):
+    with pytest.raises(DeviceError, match=r"m\.tflite: the device gave") as caught:
         Expected(b"", np.zeros((3, 4), np.int8)).compare(trace_of(other))
+    assert "image anew" in caught.value.hint
 
 
 def test_what_is_expected_is_this_machines_own_trace(tiny):

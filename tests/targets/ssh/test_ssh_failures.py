@@ -176,6 +176,7 @@ def test_a_folder_that_cannot_be_made(device, tiny):
 def test_a_model_that_cannot_be_read(device, tmp_path):
     error = failure(device.target(), {"m": tmp_path / "absent.tflite"}, kind=ToolError)
     assert "absent.tflite: cannot be read" in error.message
+    assert error.hint == "check the path and its rights"
 
 
 @pytest.fixture
