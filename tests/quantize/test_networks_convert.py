@@ -22,7 +22,24 @@ STREAMS: dict[str, tuple[Frontend, dict[str, Any], set[str]]] = {
     "metricgan": (Frontend(**SIZES, features="log1p"), {"hidden": 8, "wide": 6}, set()),
     "rt_senet": (Frontend(kind="wave", hop=32), {"channels": [4, 6], "strides": [4, 4]}, set()),
     "wave_unet": (Frontend(kind="wave", hop=32), {"channels": [4, 6], "strides": [4]}, set()),
+    # Running norms divide by a count and by a deviation, a complex mask is decompressed by a logarithm.
+    "conv_tasnet": (
+        Frontend(kind="wave", hop=32),
+        {"basis": 8, "kernel": 32, "stride": 16, "bottleneck": 4, "inner": 6, "blocks": 1, "stacks": 1},
+        set(),
+    ),
+    "mobile_unet": (
+        Frontend(**SIZES),
+        {"channels": [4, 6], "strides": [4, 2], "hidden": 6, "mask_hidden": 4},
+        {"MINIMUM"},
+    ),
+    "ft_jnf": (
+        Frontend(window=16, hop=8, fft=16, features="complex", mask="complex"),
+        {"hidden_frequency": 3, "hidden_time": 3},
+        {"LOG", "MINIMUM", "REVERSE_V2"},
+    ),
 }
+UNCOMPARED = {"conv_tasnet": "DIV", "mobile_unet": "DIV", "ft_jnf": "REVERSE_V2"}
 
 
 @pytest.mark.slow
@@ -40,12 +57,13 @@ def test_a_network_converts_and_its_integer_file_agrees_with_the_reference(name:
     made = convert_model(tmp_path / "plan", tmp_path, config, features).variants["int8"]
     assert {found.operator for found in made.float_operators} == floats
     assert all(found.reason for found in made.float_operators)
-    assert made.parity.unavailable is None
-    assert made.parity.max_lsb <= 4
+    if name in UNCOMPARED:
+        assert UNCOMPARED[name] in made.parity.unavailable
+    else:
+        assert made.parity.unavailable is None
+        assert made.parity.max_lsb <= 4
     assert made.parity.float_snr_db > 10
 
 
-def test_every_streaming_network_is_here_or_said_to_be_missing() -> None:
-    """Running norms divide by a count and by a deviation, and an LSTM over bins unrolls: no integer form yet."""
-    streaming = {name for name in NETWORKS if network(name).causal}
-    assert streaming - set(STREAMS) == {"conv_tasnet", "ft_jnf", "mobile_unet"}
+def test_every_streaming_network_is_here() -> None:
+    assert {name for name in NETWORKS if network(name).causal} == set(STREAMS)
