@@ -97,12 +97,14 @@ class _Planner:
         self.leaving = {tensor for _, tensor in states.values()}
         self.parents: dict[int, tuple[int, int]] = {}  # tensor -> tensor it lies in, bytes from its start
         self.producer = {tensor: number for number, step in enumerate(steps) for tensor in step.writes}
+        self.taken: list[int] = []  # tensors that took over the memory of another
         self.commits: dict[str, int] = {}  # state -> step after which it is copied
 
     def plan(self) -> Layout:
         self._share_parts()
         self._place_states()
         self._take_over()
+        self._give_back()
         buffers = self._buffers()
         offsets, size = arrange(buffers)
         places = {}
@@ -207,7 +209,28 @@ class _Planner:
                 # A whole that is still being put together is read later than this.
                 if fits and last[root] == number and root != sink and self._only_reader(number, tensor):
                     self.parents[sink] = (tensor, 0)
+                    self.taken.append(sink)
                     break
+
+    def _give_back(self) -> None:
+        """Undoes take-overs of a part that keep its whole alive for long, as long as less is live at once without."""
+        found = [sink for sink in self.taken if self.bytes(self._root(sink)[0]) > self.bytes(sink)]
+        least = lower_bound(self._buffers())
+        while found:
+            bounds = {sink: self._bound_without(sink) for sink in found}
+            best = min(found, key=lambda sink: bounds[sink])
+            if bounds[best] >= least:
+                break
+            least = bounds[best]
+            del self.parents[best]
+            found.remove(best)
+
+    def _bound_without(self, sink: int) -> int:
+        """The most bytes live at once if a tensor had a buffer of its own."""
+        place = self.parents.pop(sink)
+        bound = lower_bound(self._buffers())
+        self.parents[sink] = place
+        return bound
 
     def _buffers(self) -> list[Buffer]:
         last = self._reads()
