@@ -2,7 +2,8 @@
 
     source -> soxr -> model's rate -> one stream a channel -> delay dropped -> soxr -> sink
 
-Every channel is a stream of its own. What a model's rate cannot carry is not in the output: through a 16 kHz model a
+Every channel is a stream of its own; a model of several microphones is one stream of as many channels, whose output is
+the sound of the first, enhanced. What a model's rate cannot carry is not in the output: through a 16 kHz model a
 48 kHz file keeps its rate but ends at 8 kHz.
 """
 
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from earshot.core.errors import DataError, UsageError
-from earshot.pipeline.data.audio import probe
+from earshot.pipeline.data.audio import check_microphones, probe
 from earshot.pipeline.progress import Progress, Silent
 from earshot.pipeline.soundsink import open_sink, sound_format, write_block
 from earshot.targets.stream import open_stream
@@ -35,7 +36,8 @@ class EnhanceReport:
     Attributes:
         seconds: length of the sound.
         rtf: computing time a second of sound, reading, resampling and writing included.
-        rate, channels: of source and sink alike.
+        rate: of source and sink alike.
+        channels: of the sink: those of the source, or one where they were a model's microphones.
         model_rate: rate the model ran at, Hz.
     """
 
@@ -47,7 +49,9 @@ class EnhanceReport:
 
 
 def enhance_file(model: Path, source: Path, sink: Path, progress: Progress | None = None) -> EnhanceReport:
-    """Enhances `source` into `sink`: same rate, channels and length, aligned to the sample, in constant memory.
+    """Enhances `source` into `sink`: same rate and length, aligned to the sample, in constant memory.
+
+    The channels are the same too, or one where the model takes several microphones.
 
     Args:
         model: a stream model (.tflite).
@@ -57,7 +61,8 @@ def enhance_file(model: Path, source: Path, sink: Path, progress: Progress | Non
 
     Raises:
         ModelError: no stream model.
-        DataError: the source is absent, empty, damaged, cut short or not finite.
+        DataError: the source is absent, empty, damaged, cut short or not finite, or has not as many channels as the
+            model has microphones.
         UsageError: the sink's suffix, or the sink is the source.
         ToolError: the disk is full.
     """
@@ -67,13 +72,18 @@ def enhance_file(model: Path, source: Path, sink: Path, progress: Progress | Non
     header = probe(source)
     if sink.exists() and sink.samefile(source):
         raise UsageError(f"{sink}: the output would replace its source", "name another output")
-    container, subtype = sound_format(sink, soundfile.info(source).subtype, header.frames * header.channels)
-    streams = [open_stream(model) for _ in range(header.channels)]
+    streams = [open_stream(model)]
+    microphones = streams[0].stft.channels
+    if microphones == 1:
+        streams += [open_stream(model) for _ in range(1, header.channels)]
+    else:
+        check_microphones(source, header.channels, microphones)
+    container, subtype = sound_format(sink, soundfile.info(source).subtype, header.frames * len(streams))
     aligned = _Aligned(streams, header.rate)
     seconds, started = header.frames / header.rate, time.perf_counter()
     fed = written = 0
     progress.start(f"enhance {source.name}", header.frames)
-    with open_sink(sink, header.rate, header.channels, container, subtype) as file:
+    with open_sink(sink, header.rate, len(streams), container, subtype) as file:
         for block in _blocks(source, header.rate, header.frames):
             enhanced = aligned.push(block)[: header.frames - written]
             write_block(file, sink, enhanced)
@@ -83,7 +93,7 @@ def enhance_file(model: Path, source: Path, sink: Path, progress: Progress | Non
         write_block(file, sink, aligned.finish(header.frames - written))
     rtf = (time.perf_counter() - started) / seconds
     progress.finish(f"RTF {rtf:.4f}")
-    return EnhanceReport(seconds, rtf, header.rate, header.channels, streams[0].rate)
+    return EnhanceReport(seconds, rtf, header.rate, len(streams), streams[0].rate)
 
 
 def _blocks(source: Path, size: int, frames: int) -> Iterator[np.ndarray]:
@@ -108,16 +118,18 @@ def _blocks(source: Path, size: int, frames: int) -> Iterator[np.ndarray]:
 
 
 class _Aligned:
-    """One stream a channel between two rates; what has come out so far never runs ahead of what went in."""
+    """The streams between two rates; what has come out so far never runs ahead of what went in."""
 
     def __init__(self, streams: list[StreamEnhancer], rate: int) -> None:
         import numpy as np
 
         self._streams = streams
         self._hop = streams[0].hop
-        self._down = _Resampler(rate, streams[0].rate, len(streams))
+        self._microphones = streams[0].stft.channels
+        self._inputs = len(streams) * self._microphones
+        self._down = _Resampler(rate, streams[0].rate, self._inputs)
         self._up = _Resampler(streams[0].rate, rate, len(streams))
-        self._waiting = np.zeros((0, len(streams)), np.float32)
+        self._waiting = np.zeros((0, self._inputs), np.float32)
         self._late = streams[0].delay
 
     def push(self, block: np.ndarray) -> np.ndarray:
@@ -128,10 +140,9 @@ class _Aligned:
         """The last `frames` enhanced frames, after which the object is spent."""
         import numpy as np
 
-        channels = len(self._streams)
         rest = self._down.finish()
         tail = self._late_frames(len(rest))
-        silence = np.zeros((tail, channels), np.float32)
+        silence = np.zeros((tail, self._inputs), np.float32)
         enhanced = self._up.push(self._enhance(np.concatenate((rest, silence))))
         whole = np.concatenate((enhanced, self._up.finish()))[:frames]
         return np.pad(whole, ((0, frames - len(whole)), (0, 0)))
@@ -147,9 +158,12 @@ class _Aligned:
         self._waiting = np.concatenate((self._waiting, samples))
         ready = len(self._waiting) // self._hop * self._hop
         if not ready:
-            return self._waiting[:0]
+            return np.zeros((0, len(self._streams)), np.float32)
         block, self._waiting = self._waiting[:ready], self._waiting[ready:]
-        columns = [stream.process(np.ascontiguousarray(block[:, i])) for i, stream in enumerate(self._streams)]
+        heard = [block] if self._microphones > 1 else [block[:, index] for index in range(self._inputs)]
+        columns = [
+            stream.process(np.ascontiguousarray(sound)) for stream, sound in zip(self._streams, heard, strict=True)
+        ]
         dropped = min(self._late, ready)
         self._late -= dropped
         return np.ascontiguousarray(np.stack(columns, axis=1)[dropped:])

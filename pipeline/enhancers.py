@@ -21,10 +21,13 @@ class Enhancer(Protocol):
         """What is scored, for reports."""
 
     def open(self, rate: int) -> Enhance:
-        """Called once in each worker. The result maps noisy float32 `[samples]` to enhanced, aligned and equally long.
+        """Called once in each worker. The result maps noisy sound to enhanced float32 `[samples]`, aligned, as long.
+
+        Noisy is float32 `[samples]`, or of several microphones `[microphones, samples]`.
 
         Raises:
-            ModelError: the model is damaged or works at another rate than `rate` Hz; this ends the evaluation.
+            ModelError: the model is damaged, or works at another rate than `rate` Hz or with another number of
+                microphones; this ends the evaluation.
         """
 
 
@@ -44,12 +47,18 @@ class Clip(Protocol):
         """Signal-to-noise ratio of the noisy signal, where known."""
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
-        """Clean and noisy, float32 `[samples]` each. Raises DataError, which ends the evaluation."""
+        """Clean and noisy, float32 `[samples]` each, or noisy `[microphones, samples]`.
+
+        Raises DataError, which ends the evaluation.
+        """
 
 
 @dataclass(frozen=True)
 class Passthrough:
-    """Changes nothing: the score of the noisy input itself, or of sound enhanced elsewhere (see `enhanced_clips`)."""
+    """Changes nothing: the score of the noisy input itself, or of sound enhanced elsewhere (see `enhanced_clips`).
+
+    Of several microphones it is the first.
+    """
 
     label: str = "noisy"
 
@@ -78,7 +87,12 @@ class TfliteEnhancer:
 
         stream = open_stream(self.path, threads=1)
         _check_rate(self.path, stream.rate, rate)
-        return stream.enhance
+
+        def enhance(noisy: np.ndarray) -> np.ndarray:
+            _check_microphones(self.path, stream.stft.channels, noisy)
+            return stream.enhance(np.ascontiguousarray(noisy.T))  # a stream takes [samples, microphones]
+
+        return enhance
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,7 @@ class CheckpointEnhancer:
         _check_rate(self.path, model.frontend.rate, rate)
 
         def enhance(noisy: np.ndarray) -> np.ndarray:
+            _check_microphones(self.path, model.frontend.channels, noisy)
             with torch.inference_mode():
                 return model.enhance(torch.from_numpy(noisy)[None])[0].numpy()
 
@@ -144,7 +159,16 @@ def enhanced_clips(clips: Sequence[Clip], waveforms: Mapping[str, np.ndarray]) -
 
 
 def _identity(noisy: np.ndarray) -> np.ndarray:
-    return noisy
+    return noisy if noisy.ndim == 1 else noisy[0]
+
+
+def _check_microphones(path: Path, wanted: int, noisy: np.ndarray) -> None:
+    found = 1 if noisy.ndim == 1 else len(noisy)
+    if found != wanted:
+        raise ModelError(
+            f"{path}: takes the sound of {wanted} microphones, the data has {found}",
+            f"open the data with {wanted} microphones",
+        )
 
 
 def _check_rate(path: Path, model_rate: int, rate: int) -> None:

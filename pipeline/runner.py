@@ -96,7 +96,8 @@ def run(recipe: Recipe, store: Store, progress: Progress) -> Path:
 
 
 def _data(recipe: Recipe, store: Store) -> Data:
-    return open_data(recipe.data, recipe.frontend.rate, _DATA_SEED, store.root / "cache")
+    frontend = recipe.frontend
+    return open_data(recipe.data, frontend.rate, _DATA_SEED, store.root / "cache", frontend.channels)
 
 
 def _make(step: Step, store: Store, made: Mapping[str, _Made], progress: Progress) -> _Made:

@@ -19,7 +19,8 @@ from earshot.pipeline.cli.options import open_store, store_option
 def enhance(source: Path, sink: Path, model: str | None, quiet: bool, store_root: Path) -> None:
     """Stream a sound file through a model.
 
-    SOURCE may have any rate, length and number of channels; SINK has the same, aligned with it.
+    SOURCE may have any rate, length and number of channels; SINK has the same, aligned with it. A model of several
+    microphones takes a SOURCE of as many channels and makes one.
     """
     from earshot.pipeline.cli.bars import drawer
     from earshot.pipeline.enhance import enhance_file

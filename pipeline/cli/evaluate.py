@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from earshot.pipeline.cli.locate import MODEL_HELP, find_model, model_rate
+from earshot.pipeline.cli.locate import MODEL_HELP, find_model, model_sound
 from earshot.pipeline.cli.options import open_store, store_option
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ DEFAULT_METRICS = ("pesq_wb", "pesq_nb", "stoi", "estoi", "si_sdr")
 )
 @click.option("--metric", "metrics", multiple=True, default=DEFAULT_METRICS, show_default=True, help="May be repeated.")
 @click.option("--rate", type=click.IntRange(min=8000), help="Sample rate for `noisy`, in Hz; a model brings its own.")
+@click.option(
+    "--microphones", type=click.IntRange(min=1), default=1, help="Of the pairs, for `noisy`; a model brings its own."
+)
 @click.option("--workers", type=click.IntRange(min=1), help="Worker processes. Default: one per core.")
 @click.option("--json", "json_path", type=click.Path(dir_okay=False, path_type=Path), help="Write every clip's scores.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
@@ -40,6 +43,7 @@ def evaluate(
     data: Path | None,
     metrics: tuple[str, ...],
     rate: int | None,
+    microphones: int,
     workers: int | None,
     json_path: Path | None,
     quiet: bool,
@@ -57,9 +61,9 @@ def evaluate(
     enhancer: Enhancer = Passthrough()
     if model != NOISY:
         path = find_model(store, model)
-        rate = model_rate(path)
+        rate, microphones = model_sound(path)
         enhancer = TfliteEnhancer(path) if path.suffix == ".tflite" else CheckpointEnhancer(path)
-    opened = open_data(_test_set(data), rate or 16000)
+    opened = open_data(_test_set(data), rate or 16000, microphones=microphones)
     with drawer(quiet) as progress:
         result = score(
             enhancer,

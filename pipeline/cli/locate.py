@@ -65,8 +65,8 @@ def _variant(artifact: Artifact, variant: str) -> Path:
     raise ArtifactError(f"{artifact.path}: no {variant} .tflite in it", "give the file with --model")
 
 
-def model_rate(path: Path) -> int:
-    """Sample rate a model file works at, in Hz. Raises ModelError when the file does not say."""
+def model_sound(path: Path) -> tuple[int, int]:
+    """(sample rate in Hz, microphones) of the sound a model takes. Raises ModelError when the file does not say."""
     if path.suffix == ".safetensors":
         from earshot.models.checkpoint import describe
 
@@ -76,7 +76,8 @@ def model_rate(path: Path) -> int:
                 f"{path}: these weights do not say which network they belong to",
                 "enter them into a recipe, e.g. prune: {enter: FILE}, whose student section names it",
             )
-        return description.frontend.rate
+        return description.frontend.rate, description.frontend.channels
     from earshot.targets.stream import open_stream
 
-    return int(open_stream(path).rate)
+    stream = open_stream(path)
+    return int(stream.rate), int(stream.stft.channels)

@@ -65,6 +65,44 @@ def read_audio(path: Path, rate: int, quality: Quality = "VHQ", channel: Channel
         DataError: unreadable, cut short, empty, silent or not finite.
     """
     import numpy as np
+
+    header, decoded = _decoded(path)
+    sound = decoded[:, 0] if channel == "first" or header.channels == 1 else decoded.mean(axis=1)
+    if np.abs(sound).max() < SILENCE:
+        raise DataError(f"{path}: silent", _REPLACE)
+    return resample(np.ascontiguousarray(sound), header.rate, rate, quality)
+
+
+def read_microphones(path: Path, rate: int, microphones: int, quality: Quality = "VHQ") -> Audio:
+    """Decodes a recording of several microphones at `rate`.
+
+    Returns:
+        float32 `[microphones, samples]`, full scale ±1.
+
+    Raises:
+        DataError: another number of channels; all that `read_audio` raises.
+    """
+    import numpy as np
+
+    check_microphones(path, probe(path).channels, microphones)
+    header, decoded = _decoded(path)
+    if np.abs(decoded).max() < SILENCE:
+        raise DataError(f"{path}: silent", _REPLACE)
+    return np.ascontiguousarray(resample(decoded, header.rate, rate, quality).T)
+
+
+def check_microphones(path: Path, found: int, wanted: int) -> None:
+    """Raises DataError that names both numbers when a recording has not as many channels as there are microphones."""
+    if found != wanted:
+        raise DataError(
+            f"{path}: {found} channels, but {wanted} microphones are needed",
+            f"give recordings of {wanted} channels, or set frontend.channels to {found}",
+        )
+
+
+def _decoded(path: Path) -> tuple[Header, Audio]:
+    """Header and float32 `[frames, channels]`. Raises DataError: unreadable, cut short, empty or not finite."""
+    import numpy as np
     import soundfile
 
     header = probe(path)
@@ -74,16 +112,13 @@ def read_audio(path: Path, rate: int, quality: Quality = "VHQ", channel: Channel
         raise DataError(f"{path}: damaged or cut short ({error})", _REPLACE) from error
     if len(decoded) < header.frames:
         raise DataError(f"{path}: cut short, {len(decoded)} of {header.frames} samples", _REPLACE)
-    sound = decoded[:, 0] if channel == "first" or header.channels == 1 else decoded.mean(axis=1)
-    if not np.isfinite(sound).all():
+    if not np.isfinite(decoded).all():
         raise DataError(f"{path}: holds values that are not finite (NaN or infinity)", _REPLACE)
-    if np.abs(sound).max() < SILENCE:
-        raise DataError(f"{path}: silent", _REPLACE)
-    return resample(np.ascontiguousarray(sound), header.rate, rate, quality)
+    return header, decoded
 
 
 def resample(sound: Audio, rate: int, wanted: int, quality: Quality = "VHQ") -> Audio:
-    """Converts float32 `[samples]` from `rate` to `wanted` Hz with soxr; the same array when they are equal."""
+    """Float32 `[samples]` or `[samples, channels]` from `rate` to `wanted` Hz with soxr; the same array when equal."""
     import soxr
 
     return sound if rate == wanted else soxr.resample(sound, rate, wanted, quality=quality)

@@ -28,7 +28,10 @@ class PairSource(Protocol):
         """The files it reads."""
 
     def load(self) -> tuple[Audio, Audio]:
-        """(clean, noisy), float32 `[samples]` each. Raises DataError that names the file."""
+        """(clean, noisy), float32 `[samples]` each, or noisy `[microphones, samples]` where there are several.
+
+        Raises DataError that names the file.
+        """
 
     def describe(self) -> dict[str, Any]:
         """Everything but the files that decides the sound, as JSON data."""
@@ -51,7 +54,10 @@ class EvalPair:
     source: PairSource
 
     def load(self) -> tuple[Audio, Audio]:
-        """(clean, noisy), float32 `[samples]` each at the data's rate. Raises DataError that names the file."""
+        """(clean, noisy) at the data's rate, float32 `[samples]` each, or noisy `[microphones, samples]`.
+
+        Raises DataError that names the file.
+        """
         return self.source.load()
 
 
@@ -59,7 +65,10 @@ class TrainSampler(Protocol):
     """Draws training batches: a pure function of (seed, step, index), so that a resumed run sees the same ones."""
 
     def batch(self, step: int, size: int) -> tuple[Audio, Audio]:
-        """(clean, noisy), float32 `[size, samples]` each. May be called from any thread."""
+        """(clean, noisy), float32 `[size, samples]` each, or noisy `[size, microphones, samples]`.
+
+        May be called from any thread.
+        """
 
 
 class Material(Protocol):

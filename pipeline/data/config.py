@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from earshot.core.config import Config
+from earshot.pipeline.data.arrays.geometry import Positions, checked, positions
+
+Bounds = TypeVar("Bounds", tuple[float, float], tuple[int, int])
 
 
-def _ascending(value: tuple[float, float]) -> tuple[float, float]:
+def _ascending(value: Bounds) -> Bounds:
     if value[0] > value[1]:
         raise ValueError(f"the range must ascend, got {value[0]} to {value[1]}")
     return value
@@ -28,6 +31,9 @@ def _pattern(value: str) -> str:
 
 
 Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
+Count = Annotated[int, Field(ge=0)]
+Counts = Annotated[tuple[Count, Count], AfterValidator(_ascending)]
+SMALLEST_ROOM_M = 2.2  # an array keeps a metre from every wall
 Probability = Annotated[float, Field(ge=0, le=1)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
@@ -108,6 +114,82 @@ class MixConfig(Config):
     seconds: Annotated[float, Field(gt=0)] = 6.0
 
 
+class ScenesConfig(Config):
+    """How an array and what it hears are placed in simulated rooms; every range is drawn from evenly.
+
+    Attributes:
+        microphones: a named array (`compact5`, `ears`, `hearing_aid`, `square4`), or positions [x, y, z] in metres, the
+            reference first.
+        size_m: ranges of width, depth and height of the rooms, metres.
+        rt60_s: range of reverberation times in seconds; [0, 0] is a free field.
+        count: rooms that one training draws from; simulated once each.
+        talker_m: range of the talker's distance, metres.
+        directional: fewest and most directional noises.
+        snr_db: active speech level over the level of all noise, at the reference microphone.
+        level_dbfs: the mixture's RMS level there.
+        diffuse_db: diffuse noise over directional.
+        microphones_db: the microphones' own noise over all other.
+    """
+
+    microphones: Annotated[str | Positions, AfterValidator(checked)]
+    size_m: tuple[Range, Range, Range] = ((3.0, 8.0), (3.0, 6.0), (2.4, 3.2))
+    rt60_s: Range = (0.15, 0.4)
+    count: Annotated[int, Field(ge=1)] = 64
+    talker_m: Range = (0.5, 2.0)
+    directional: Counts = (1, 2)
+    snr_db: Range = (-5.0, 15.0)
+    level_dbfs: Range = (-40.0, -15.0)
+    diffuse_db: Range = (-10.0, 5.0)
+    microphones_db: Range = (-40.0, -20.0)
+
+    @property
+    def channels(self) -> int:
+        """How many microphones there are."""
+        return len(positions(self.microphones))
+
+    @model_validator(mode="after")
+    def _possible(self) -> ScenesConfig:
+        from earshot.pipeline.data.arrays.rooms import absorption
+
+        if min(low for low, _ in self.size_m) < SMALLEST_ROOM_M:
+            raise ValueError(f"size_m: a room is at least {SMALLEST_ROOM_M} m wide, deep and high")
+        if self.talker_m[0] <= 0:
+            raise ValueError("talker_m: distances are above 0")
+        low, high = self.rt60_s
+        if low < 0 or (low == 0) != (high == 0):
+            raise ValueError("rt60_s: seconds above 0, or [0, 0] for a free field")
+        width, depth, height = (largest for _, largest in self.size_m)
+        if low and absorption((width, depth, height), low) > 1:
+            least = low * absorption((width, depth, height), low)
+            raise ValueError(f"rt60_s: the largest of these rooms has no RT60 below {least:.2f} s; raise the limit")
+        return self
+
+
+class ArrayConfig(Config):
+    """Folders of speech and noise as the microphones of an array hear them in simulated rooms (extra `arrays`).
+
+    Attributes:
+        scenes: the array, the rooms, and what is heard there.
+        speech: folder of clean speech; default: the embedded pack's part for the split.
+        noise: folder of noise; likewise.
+        pairs: how many fixed scenes, when this section is validation or test.
+        seconds: longest fixed scene.
+    """
+
+    kind: Literal["array"]
+    scenes: ScenesConfig
+    speech: Path | None = None
+    noise: Path | None = None
+    pairs: Annotated[int, Field(ge=1)] = 48
+    seconds: Annotated[float, Field(gt=0)] = 6.0
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> ArrayConfig:
+        if (self.speech is None) != (self.noise is None):
+            raise ValueError("name speech and noise, or neither for the embedded pack")
+        return self
+
+
 class ManifestConfig(Config):
     """A CSV file, one pair per row: `split`, then `clean` and `noisy`, or `speech`, `noise` and `snr_db`.
 
@@ -135,7 +217,7 @@ class HoldoutConfig(Config):
     seconds: Annotated[float, Field(gt=0)] = 5.0
 
 
-Source = EmbeddedConfig | VoiceBankConfig | PairsConfig | MixConfig | ManifestConfig
+Source = EmbeddedConfig | VoiceBankConfig | PairsConfig | MixConfig | ArrayConfig | ManifestConfig
 
 
 class DataConfig(Config):

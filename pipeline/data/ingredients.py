@@ -28,6 +28,8 @@ class FixedMix:
         level_dbfs: RMS of the mixture.
         noise_at: where the noise begins, as a part of its length; it goes round.
         seconds: longest length, from the beginning of the speech; None keeps all of it.
+        microphones: with more than one, speech and noise have a channel for each, levels are those of the first, and
+            clean is the first channel of the speech.
     """
 
     speech: Path
@@ -38,6 +40,7 @@ class FixedMix:
     level_dbfs: float
     noise_at: float = 0.0
     seconds: float | None = None
+    microphones: int = 1
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -45,7 +48,9 @@ class FixedMix:
         return (self.speech, self.noise, *((self.rir,) if self.rir else ()))
 
     def load(self) -> tuple[Audio, Audio]:
-        """(clean, noisy), float32 `[samples]`. Raises DataError that names the file."""
+        """(clean, noisy), float32 `[samples]`, or noisy `[microphones, samples]`. Raises DataError with the file."""
+        if self.microphones > 1:
+            return self._load_microphones()
         from earshot.pipeline.data.audio import SILENCE, read_audio
         from earshot.pipeline.data.mixing import loop, mix, reverberate, rms
 
@@ -62,13 +67,32 @@ class FixedMix:
             target, speech = reverberate(speech, read_audio(self.rir, self.rate, channel="first"), self.rate)
         return mix(speech, noise, self.rate, snr_db=self.snr_db, level_dbfs=self.level_dbfs, target=target)
 
+    def _load_microphones(self) -> tuple[Audio, Audio]:
+        import numpy as np
+
+        from earshot.pipeline.data.audio import SILENCE, read_microphones
+        from earshot.pipeline.data.mixing import mix, rms
+
+        speech, noise = (read_microphones(path, self.rate, self.microphones) for path in (self.speech, self.noise))
+        if self.seconds is not None:
+            speech = speech[:, : round(self.seconds * self.rate)]
+        start = int(self.noise_at * noise.shape[1])
+        noise = np.take(noise, np.arange(start, start + speech.shape[1]), axis=1, mode="wrap")
+        for path, sound in ((self.speech, speech), (self.noise, noise)):
+            if rms(sound[0]) < SILENCE:
+                raise DataError(f"{path}: silent in the part that is mixed", "trim the silence, or remove the file")
+        clean, noisy = mix(speech, noise, self.rate, snr_db=self.snr_db, level_dbfs=self.level_dbfs)
+        return clean[0], noisy
+
     def describe(self) -> dict[str, Any]:
         """The draws."""
+        several = {"microphones": self.microphones} if self.microphones > 1 else {}
         return {
             "snr_db": self.snr_db,
             "level_dbfs": self.level_dbfs,
             "noise_at": self.noise_at,
             "seconds": self.seconds,
+            **several,
         }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from earshot.core.errors import DataError
-from earshot.pipeline.data.audio import probe
+from earshot.pipeline.data.audio import check_microphones, probe
 from earshot.pipeline.data.base import EvalPair, PairSource, Split
 from earshot.pipeline.data.files import expand
 from earshot.pipeline.data.ingredients import FixedMix
@@ -44,11 +44,11 @@ def number(path: Path, line: int, column: str, text: str) -> float:
     return value
 
 
-def manifest_pairs(path: Path, split: Split, rate: int) -> tuple[EvalPair, ...]:
+def manifest_pairs(path: Path, split: Split, rate: int, microphones: int = 1) -> tuple[EvalPair, ...]:
     """The pairs of one split. Raises DataError that names file and line."""
     path = expand(path)
     pairs = [
-        _pair(path, line, row, rate)
+        _pair(path, line, row, rate, microphones)
         for line, row in enumerate(read_rows(path), start=2)  # line 1 is the header
         if row.get("split") == split
     ]
@@ -62,19 +62,21 @@ def manifest_pairs(path: Path, split: Split, rate: int) -> tuple[EvalPair, ...]:
     return tuple(pairs)
 
 
-def _pair(path: Path, line: int, row: Mapping[str, str], rate: int) -> EvalPair:
+def _pair(path: Path, line: int, row: Mapping[str, str], rate: int, microphones: int) -> EvalPair:
     snr = number(path, line, "snr_db", row["snr_db"]) if row.get("snr_db") else None
     source: PairSource
     if row.get("clean") and row.get("noisy"):
-        source = FilePair(_file(path, row["clean"]), _file(path, row["noisy"]), rate)
+        source = FilePair(_file(path, row["clean"]), _file(path, row["noisy"]), rate, microphones)
         source.check()
         name = source.noisy.stem
     elif row.get("speech") and row.get("noise") and snr is not None:
         at = number(path, line, "noise_at", row.get("noise_at") or "0") % 1.0
         speech, noise = _file(path, row["speech"]), _file(path, row["noise"])
         for part in (speech, noise):
-            probe(part)
-        source = FixedMix(speech, noise, None, rate, snr, LEVEL_DBFS, at)
+            header = probe(part)
+            if microphones > 1:
+                check_microphones(part, header.channels, microphones)
+        source = FixedMix(speech, noise, None, rate, snr, LEVEL_DBFS, at, microphones=microphones)
         name = f"{speech.stem}_{noise.stem}_{snr:g}dB"
     else:
         raise DataError(f"{path} line {line}: names neither a pair nor a mix", f"columns: {COLUMNS}")

@@ -43,25 +43,30 @@ def mix(
     """Adds noise to speech.
 
     Args:
-        speech: what is heard, `[samples]`.
-        noise: `[samples]`.
+        speech: what is heard, `[samples]`, or of several microphones `[microphones, samples]`.
+        noise: likewise. Levels are those of the first microphone.
         rate: Hz.
         snr_db: active level of the speech over the RMS of the noise.
         level_dbfs: RMS of the mixture; less where a peak would clip.
         target: the clean reference, where it is not `speech` itself (reverberation).
 
     Returns:
-        (clean, noisy), float32 `[samples]`. Inaudible noise or speech is left at its level.
+        (clean, noisy), float32, shaped like target and speech. Inaudible noise or speech is left at its level.
     """
     clean = speech if target is None else target
-    loud, quiet = active_rms(speech, rate), rms(noise)
+    loud, quiet = active_rms(_reference(speech), rate), rms(_reference(noise))
     if loud > INAUDIBLE and quiet > INAUDIBLE:
         noise = noise * np.float32(loud / quiet * 10 ** (-snr_db / 20))
     noisy = speech + noise
-    gain = 10 ** (level_dbfs / 20) / max(rms(noisy), INAUDIBLE)
+    gain = 10 ** (level_dbfs / 20) / max(rms(_reference(noisy)), INAUDIBLE)
     peak = max(float(np.abs(noisy).max()), float(np.abs(clean).max()), INAUDIBLE)
     scale = np.float32(min(gain, PEAK / peak))
     return clean * scale, noisy * scale
+
+
+def _reference(sound: Audio) -> Audio:
+    """The first microphone's sound."""
+    return sound if sound.ndim == 1 else sound[0]
 
 
 def reverberate(speech: Audio, response: Audio, rate: int) -> tuple[Audio, Audio]:

@@ -22,11 +22,14 @@ class FilePair:
     Attributes:
         clean, noisy: the files; several channels are averaged.
         rate: Hz to load at.
+        microphones: with more than one, the noisy file has a channel for each and keeps them, and of the clean file
+            the first channel counts, which belongs to the first microphone.
     """
 
     clean: Path
     noisy: Path
     rate: int
+    microphones: int = 1
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -35,26 +38,31 @@ class FilePair:
 
     def check(self) -> None:
         """Compares the headers. Raises DataError when rate, channels or length differ."""
-        from earshot.pipeline.data.audio import probe
+        from earshot.pipeline.data.audio import check_microphones, probe
 
         clean, noisy = probe(self.clean), probe(self.noisy)
+        if self.microphones > 1:
+            check_microphones(self.noisy, noisy.channels, self.microphones)
         for name, ours, theirs in zip(clean._fields, clean, noisy, strict=True):
-            if ours != theirs:
+            if ours != theirs and not (name == "channels" and self.microphones > 1):
                 raise DataError(
                     f"{self.noisy}: {name} {theirs}, but its clean file {self.clean} has {ours}",
                     "a pair must be the same recording, sample by sample: align and cut both, or remove the pair",
                 )
 
     def load(self) -> tuple[Audio, Audio]:
-        """(clean, noisy), float32 `[samples]`. Raises DataError that names the file."""
-        from earshot.pipeline.data.audio import read_audio
+        """(clean, noisy), float32 `[samples]`, or noisy `[microphones, samples]`. Raises DataError with the file."""
+        from earshot.pipeline.data.audio import read_audio, read_microphones
 
         self.check()
+        if self.microphones > 1:
+            clean = read_audio(self.clean, self.rate, channel="first")
+            return clean, read_microphones(self.noisy, self.rate, self.microphones)
         return read_audio(self.clean, self.rate), read_audio(self.noisy, self.rate)
 
     def describe(self) -> dict[str, Any]:
-        """Nothing: its files say it all."""
-        return {}
+        """The number of microphones where there are several; the rest is said by its files."""
+        return {"microphones": self.microphones} if self.microphones > 1 else {}
 
 
 @dataclass(frozen=True)

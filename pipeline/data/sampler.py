@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -42,33 +42,43 @@ def quarter_of_memory() -> int:
     return psutil.virtual_memory().total // 4
 
 
+class _Sized(Protocol):
+    @property
+    def nbytes(self) -> int:
+        """Memory it takes."""
+
+
+Kept = TypeVar("Kept", bound=_Sized)
+
+
 class PcmCache:
-    """Decoded sound, kept up to `limit` bytes; the longest unused goes first. Thread-safe."""
+    """Decoded sound and the like, kept up to `limit` bytes; the longest unused goes first. Thread-safe."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._size = 0
-        self._kept: OrderedDict[Hashable, Pcm] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type[PcmCache], tuple[int]]:
         """A process that is handed a sampler begins with an empty cache."""
         return PcmCache, (self._limit,)
 
-    def get(self, key: Hashable, load: Callable[[], Pcm]) -> Pcm:
+    def get(self, key: Hashable, load: Callable[[], Kept]) -> Kept:
         """The sound under `key`, loaded when it is not there."""
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
-                return self._kept[key]
-        pcm = load()  # outside the lock: two threads may load the same file, none waits
+                found: Kept = self._kept[key]
+                return found
+        fresh = load()  # outside the lock: two threads may load the same file, none waits
         with self._lock:
             if key not in self._kept:
-                self._kept[key] = pcm
-                self._size += pcm.nbytes
+                self._kept[key] = fresh
+                self._size += fresh.nbytes
             while self._size > self._limit and len(self._kept) > 1:
                 self._size -= self._kept.popitem(last=False)[1].nbytes
-        return pcm
+        return fresh
 
 
 class MixSampler:
@@ -134,7 +144,7 @@ class MixSampler:
 
 
 class PairSampler:
-    """Cuts the same segment from the clean and the noisy recording of a pair.
+    """Cuts the same segment from the clean and the noisy recording of a pair, of all its microphones.
 
     Args:
         pairs: what to cut from.
@@ -151,17 +161,21 @@ class PairSampler:
         self._cache = PcmCache(quarter_of_memory())
 
     def batch(self, step: int, size: int) -> tuple[Audio, Audio]:
-        """(clean, noisy), float32 `[size, samples]` each. Raises DataError that names a file that is not sound."""
+        """(clean, noisy), float32 `[size, samples]`, noisy of several microphones `[size, microphones, samples]`.
+
+        Raises DataError that names a file that is not sound.
+        """
         items = []
         for index in range(size):
             rng = np.random.default_rng([self._seed, step, index])
             items.append(join(partial(self._draw, rng), self._samples, self._rate, rng))
-        stacked = np.stack(items, axis=1)
-        return stacked[0], stacked[1]
+        stacked = np.stack(items)
+        noisy = stacked[:, 1] if stacked.shape[1] == 2 else stacked[:, 1:]  # clean and one microphone, or several
+        return np.ascontiguousarray(stacked[:, 0]), np.ascontiguousarray(noisy)
 
     def _draw(self, rng: np.random.Generator) -> Pcm:
         pair = self._pairs[int(rng.integers(len(self._pairs)))]
-        return self._cache.get(pair.id, lambda: to_pcm(np.stack(pair.load())))
+        return self._cache.get(pair.id, lambda: to_pcm(np.vstack(pair.load())))
 
 
 def join(draw: Callable[[], Pcm], samples: int, rate: int, rng: np.random.Generator) -> Audio:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from earshot.core.errors import DataError
+from earshot.pipeline.data.arrays.material import ArrayIngredients
 from earshot.pipeline.data.base import EvalPair, Material, Split
 from earshot.pipeline.data.config import (
+    ArrayConfig,
     EmbeddedConfig,
     ManifestConfig,
     MixConfig,
+    Mixing,
     PairsConfig,
     Source,
     VoiceBankConfig,
@@ -25,20 +28,27 @@ PACK_VOICE = r"^([^_]+)_"
 VOICEBANK_SPEAKER = r"^(p\d+)_"
 
 
-def material(section: Source, split: Split, rate: int) -> Material:
-    """What a section offers for a split. Raises DataError that names file or folder and the fix."""
+def material(section: Source, split: Split, rate: int, microphones: int = 1) -> Material:
+    """What a section offers for a split, for so many microphones. Raises DataError that names file, folder and fix."""
+    if microphones > 1 and isinstance(section, EmbeddedConfig | VoiceBankConfig | MixConfig):
+        raise DataError(
+            f"data.{split}: sound of kind '{section.kind}' is of 1 microphone, but the frontend has {microphones}",
+            "use kind: array, or kind: pairs or manifest with files of as many channels",
+        )
     match section:
         case EmbeddedConfig():
             return _embedded(section, split, rate)
         case VoiceBankConfig():
             return _voicebank(section, split, rate)
         case PairsConfig():
-            return _pairs(section, rate)
+            return _pairs(section, rate, microphones)
         case MixConfig():
             rir = sound_files(section.rir) if section.rir else ()
             return Ingredients(sound_files(section.speech), sound_files(section.noise), rir, section.mixing)
+        case ArrayConfig():
+            return _array(section, split, microphones)
         case ManifestConfig():
-            return PairList(manifest_pairs(section.path, split, rate))
+            return PairList(manifest_pairs(section.path, split, rate, microphones))
 
 
 def _embedded(section: EmbeddedConfig, split: Split, rate: int) -> Material:
@@ -46,6 +56,20 @@ def _embedded(section: EmbeddedConfig, split: Split, rate: int) -> Material:
         return PairList(manifest_pairs(PACK / "mixes.csv", split, rate), PACK_VOICE)
     speech, noise = (sound_files(PACK / kind / "train") for kind in ("speech", "noise"))
     return Ingredients(speech, noise, (), section.mixing, PACK_VOICE)
+
+
+def _array(section: ArrayConfig, split: Split, microphones: int) -> Material:
+    if section.scenes.channels != microphones:
+        raise DataError(
+            f"data.{split}: its array has {section.scenes.channels} microphones, but the frontend has {microphones}",
+            f"set frontend.channels to {section.scenes.channels}, or name another array in scenes.microphones",
+        )
+    embedded = section.speech is None or section.noise is None
+    speech = sound_files(section.speech or PACK / "speech" / split)
+    noise = sound_files(section.noise or PACK / "noise" / split)
+    # Rooms colour the sound and scenes have several noises already; levels are the scenes'.
+    dry = Ingredients(speech, noise, (), Mixing(second_noise=0, filters=0, reverb=0), PACK_VOICE if embedded else None)
+    return ArrayIngredients(dry, section.scenes)
 
 
 def _voicebank(section: VoiceBankConfig, split: Split, rate: int) -> Material:
@@ -56,7 +80,7 @@ def _voicebank(section: VoiceBankConfig, split: Split, rate: int) -> Material:
     return PairList(items, VOICEBANK_SPEAKER)
 
 
-def _pairs(section: PairsConfig, rate: int) -> Material:
+def _pairs(section: PairsConfig, rate: int, microphones: int) -> Material:
     root = folder(section.path)
     clean = section.clean or root / "clean"
     noisy = section.noisy or root / "noisy"
@@ -65,7 +89,7 @@ def _pairs(section: PairsConfig, rate: int) -> Material:
     # A group column with one value in it (the corpus' own name) tells nothing apart: the file names do.
     grouped = len({row.get("group") for _, row in rows.values()}) > 1
     items = []
-    for name, pair in match_folders(clean, noisy, rate).items():
+    for name, pair in match_folders(clean, noisy, rate, microphones).items():
         line, row = rows.get(name, (0, {}))
         snr = number(table, line, "snr_db", row["snr_db"]) if row.get("snr_db") else None
         group = (row.get("group") if grouped else None) or unit(pair.noisy.stem, section.group)
@@ -73,7 +97,7 @@ def _pairs(section: PairsConfig, rate: int) -> Material:
     return PairList(tuple(items))
 
 
-def match_folders(clean: Path, noisy: Path, rate: int) -> dict[str, FilePair]:
+def match_folders(clean: Path, noisy: Path, rate: int, microphones: int = 1) -> dict[str, FilePair]:
     """Pairs by name: the path in the folder without its suffix. Raises DataError when one has no counterpart."""
     sides = []
     for place in (clean, noisy):
@@ -91,7 +115,7 @@ def match_folders(clean: Path, noisy: Path, rate: int) -> dict[str, FilePair]:
             f"{expand(there)}: {lone[0]} has no counterpart in {expand(absent)} ({len(lone)} files without)",
             "add the missing file, or remove this one",
         )
-    pairs = {key: FilePair(path, sides[1][key], rate) for key, path in sides[0].items()}
+    pairs = {key: FilePair(path, sides[1][key], rate, microphones) for key, path in sides[0].items()}
     for pair in pairs.values():
         pair.check()
     return pairs

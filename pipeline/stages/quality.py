@@ -109,12 +109,14 @@ def _through_reference(plan: Path, clips: list[Clip], frontend: Frontend, progre
     content = quantize_graph(settled.float_path, settled.ranges, "int8", settled.precisions.keep_float)
     reference = Reference(read_graph(content))
     noisy = [clip.load()[1] for clip in clips]
-    longest = max(map(len, noisy))
-    padded = torch.from_numpy(np.stack([np.pad(sound, (0, longest - len(sound))) for sound in noisy]))
-    analysed = frontend.analyse(padded)
+    lengths = [sound.shape[-1] for sound in noisy]
+    padded = np.zeros((len(noisy), *noisy[0].shape[:-1], max(lengths)), np.float32)
+    for row, sound in zip(padded, noisy, strict=True):
+        row[..., : sound.shape[-1]] = sound
+    analysed = frontend.analyse(torch.from_numpy(padded))
     progress.start("fake-quantised reference", analysed.sequence.shape[2])
     outputs = reference.run(analysed.sequence, progress.advance)
     progress.finish()
     enhanced = frontend.synthesise(analysed, outputs).numpy()
-    waveforms = {clip.id: enhanced[index, : len(noisy[index])] for index, clip in enumerate(clips)}
+    waveforms = {clip.id: enhanced[index, : lengths[index]] for index, clip in enumerate(clips)}
     return list(enhanced_clips(clips, waveforms))

@@ -1,0 +1,1 @@
+"""Simulated sound of several microphones: rooms, directional and diffuse noise."""
