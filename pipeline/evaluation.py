@@ -120,7 +120,7 @@ def _score(task: _Task) -> _Outcome:
     """Runs in a worker. Only what is wrong with the request (EarshotError) is raised; the rest is the clip's reason."""
     enhance = _opened(task.enhancer, task.rate)
     clean, noisy = task.clip.load()
-    if clean.shape != noisy.shape:
+    if clean.shape != noisy.shape[-1:]:
         raise DataError(f"clip {task.clip.id}: clean has {clean.shape} samples, noisy {noisy.shape}")
     try:
         signals = Signals.checked(clean, _enhanced(enhance, noisy), task.rate)
