@@ -12,7 +12,7 @@ import pickle
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, TimeoutError, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -46,6 +46,7 @@ def evaluate(
     workers: int | None = None,
     timeout: float = CLIP_TIMEOUT_SECONDS,
     progress: Progress | None = None,
+    pool: ProcessPool | None = None,
 ) -> Evaluation:
     """Enhances and scores every clip.
 
@@ -58,6 +59,7 @@ def evaluate(
         workers: processes; all cores this process may use by default.
         timeout: seconds one clip may take before its worker is ended.
         progress: told about every clip.
+        pool: workers that stay for the next evaluation, from `scoring_pool`; default: workers of its own.
 
     Returns:
         One row per clip, in the order given; the same whatever the number of workers.
@@ -77,8 +79,8 @@ def evaluate(
     count = min(workers or available_cores(), len(tasks))
     progress.start(f"scoring {enhancer.describe()}", len(tasks))
     outcomes: dict[int, _Outcome] = {}
-    with _single_threaded_children(), _pool(count) as pool:
-        for index, outcome in _run(pool, tasks, timeout):
+    with nullcontext(pool) if pool is not None else scoring_pool(count) as scoring:
+        for index, outcome in _run(scoring, tasks, timeout):
             outcomes[index] = outcome
             progress.advance()
     progress.finish()
@@ -90,6 +92,22 @@ def evaluate(
         units={name: metric.unit for name, metric in chosen.items()},
         clips=tuple(_row(clip, outcomes[index], list(chosen)) for index, clip in enumerate(clips)),
     )
+
+
+@contextmanager
+def scoring_pool(workers: int | None = None) -> Iterator[ProcessPool]:
+    """Spawned workers: no state of this process (threads, locks, torch) leaks into them. All are gone at the end."""
+    import multiprocessing
+
+    from pebble import ProcessPool
+
+    with _single_threaded_children():
+        pool = ProcessPool(max_workers=workers or available_cores(), context=multiprocessing.get_context("spawn"))
+        try:
+            yield pool
+        finally:
+            pool.stop()
+            pool.join()
 
 
 def available_cores() -> int:
@@ -214,21 +232,6 @@ def _death(exitcode: int) -> str:
         return signal.Signals(-exitcode).name
     except ValueError:
         return f"signal {-exitcode}"
-
-
-@contextmanager
-def _pool(workers: int) -> Iterator[ProcessPool]:
-    """Spawned workers: no state of this process (threads, locks, torch) leaks into them. All are gone at the end."""
-    import multiprocessing
-
-    from pebble import ProcessPool
-
-    pool = ProcessPool(max_workers=workers, context=multiprocessing.get_context("spawn"))
-    try:
-        yield pool
-    finally:
-        pool.stop()
-        pool.join()
 
 
 @contextmanager

@@ -164,6 +164,7 @@ def _trained(stage: str, recipe: Recipe, data: Data, current: Step | None, teach
             teacher=taught,
             start=entered,
             ships="quantize" in recipe.stages,
+            online=recipe.distill.online,
         )
     model = entered or current
     assert model is not None

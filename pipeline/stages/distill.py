@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from earshot.core.files import write_json
 from earshot.core.measurement import Measurement
@@ -16,7 +16,11 @@ from earshot.pipeline.progress import Progress
 from earshot.pipeline.stages.causal import require_causal
 from earshot.pipeline.stages.enter import CHECKPOINT
 from earshot.pipeline.stages.step import Inputs, Step
-from earshot.pipeline.training.config import TeachingConfig
+from earshot.pipeline.training.config import DistillConfig, OnlineConfig, TeachingConfig
+from earshot.pipeline.training.metric_targets import check_targets
+
+if TYPE_CHECKING:
+    from earshot.models.streaming import StreamingModel
 
 VERSION = 1
 CURVES = "curves.json"
@@ -34,6 +38,7 @@ def distill(
     teacher: Step | None = None,
     start: Step | None = None,
     ships: bool = False,
+    online: OnlineConfig | None = None,
 ) -> Step:
     """A training step.
 
@@ -48,7 +53,13 @@ def distill(
         teacher: makes the teacher's checkpoint.
         start: makes the checkpoint that training starts from; default: fresh weights.
         ships: stages follow that need a causal network; one that is not is refused before it is trained.
+        online: several students that teach each other are trained; one of them stays.
+
+    Raises:
+        UsageError: `online` names a metric that cannot be trained towards.
     """
+    if online is not None:
+        check_targets(online.metrics, frontend.rate)
 
     def produce(inputs: Inputs, out: Path, work: Path, progress: Progress) -> list[Measurement]:
         import torch
@@ -57,17 +68,26 @@ def distill(
         from earshot.models.cost import cost
         from earshot.models.registry import build
         from earshot.pipeline.training.loop import train
+        from earshot.pipeline.training.online import train_online
 
         torch.manual_seed(seed)
-        if "start" in inputs:
-            model = checkpoint.load(inputs["start"].file(CHECKPOINT))
-        else:
-            model = build(network, frontend, params, f"{title}.params")
+
+        def begun() -> StreamingModel:
+            if "start" in inputs:
+                return checkpoint.load(inputs["start"].file(CHECKPOINT))
+            return build(network, frontend, params, f"{title}.params")
+
+        model = begun()
         if ships:
             require_causal(model, title)
-        taught = checkpoint.load(inputs["teacher"].file(CHECKPOINT)) if "teacher" in inputs else None
         sampler = data.sampler(seed, settings.segment_seconds)
-        trained = train(model, settings, sampler, data.validation, seed, work, progress, taught)
+        if online is not None:
+            students = [model, *(begun() for _ in online.metrics[1:])]
+            several = DistillConfig.model_validate({**settings.model_dump(), "online": online.model_dump()})
+            trained = train_online(students, several, sampler, data.validation, seed, work, progress)
+        else:
+            taught = checkpoint.load(inputs["teacher"].file(CHECKPOINT)) if "teacher" in inputs else None
+            trained = train(model, settings, sampler, data.validation, seed, work, progress, taught)
         checkpoint.save(trained.model, network, out / CHECKPOINT)
         write_json(out / CURVES, [asdict(curve) for curve in trained.curves])
         return cost(trained.model)
@@ -81,10 +101,12 @@ def distill(
         "settings": decisive,
         "seed": seed,
     }
+    if online is not None:
+        config["online"] = online.model_dump(mode="json")
     steps = {role: step for role, step in (("teacher", teacher), ("start", start)) if step is not None}
     outside = {
         "train": data.digest("train"),
         "validation": data.digest("validation"),
-        **own_code(network, settings.method),
+        **own_code(network, settings.method, *(online.metrics if online else ())),
     }
     return Step(title, "distill", VERSION, config, steps, outside, seed, produce)

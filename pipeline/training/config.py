@@ -112,8 +112,64 @@ class TeachingConfig(TrainConfig):
         return self
 
 
+class OnlineConfig(Config):
+    """Online multi-metric distillation (see `online.py`): as many students as metrics, which teach each other.
+
+    Attributes:
+        metrics: each is the target of a student of its own; in MOS, or indices up to 1.
+        student: the metric whose student stays in the end, and whose scores on validation choose the best epoch; None
+            for the first.
+        distillation: weight of the distance to the other students' outputs.
+        task: weight of the task loss beside; 0 as published, where nothing but predicted metrics teaches.
+        history: part of the earlier epochs' clips that the discriminator sees again.
+        remembered: how many epochs back these reach; None for all.
+        learning_rate: of the discriminator (Adam).
+        widths: channels of the discriminator's convolutions.
+    """
+
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] = ("pesq_wb", "csig")
+    student: str | None = None
+    distillation: Weight = 5.0
+    task: Weight = 0.0
+    history: Annotated[float, Field(ge=0, le=1)] = 0.2
+    remembered: Positive | None = None
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    widths: Annotated[tuple[Positive, ...], Field(min_length=1)] = (16, 32, 64, 128)
+
+    @model_validator(mode="after")
+    def _students_differ(self) -> OnlineConfig:
+        if len(set(self.metrics)) < len(self.metrics):
+            raise ValueError("a metric is named twice; each is the target of one student")
+        if self.student is not None and self.student not in self.metrics:
+            raise ValueError(f"student is one of the metrics: {', '.join(self.metrics)}")
+        return self
+
+    @property
+    def stays(self) -> int:
+        """Index of the student that stays."""
+        return 0 if self.student is None else self.metrics.index(self.student)
+
+
 class DistillConfig(TeachingConfig):
-    """The `distill` stage."""
+    """The `distill` stage.
+
+    Attributes:
+        online: students that learn from each other take the place of teacher and method.
+    """
+
+    online: OnlineConfig | None = None
+
+    @model_validator(mode="after")
+    def _online_fits(self) -> DistillConfig:
+        if self.online is None:
+            return self
+        if self.method != "none":
+            raise ValueError("online students teach each other: leave out method, or online")
+        if self.launcher.devices > 1:
+            raise ValueError("online students train on one device: set launcher.devices to 1")
+        if self.epochs < 2:
+            raise ValueError("the first epoch with online is the discriminator's: set epochs to 2 or more")
+        return self
 
 
 class PruneBudget(Config):

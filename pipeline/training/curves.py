@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,12 @@ class Curve:
     train_loss: float
     validation_loss: float
     best: bool
+
+
+def epochs_since_best(curves: Sequence[Curve]) -> int:
+    """How many epochs in a row were no better than the best before."""
+    best = max((curve.epoch for curve in curves if curve.best), default=-1)
+    return len(curves) - 1 - best
 
 
 def open_log(kind: str, work: Path, writes: bool = True) -> Callable[[Curve], None]:

@@ -29,7 +29,7 @@ from earshot.pipeline.distillation.registry import method as method_named
 from earshot.pipeline.distillation.where_better import where_better
 from earshot.pipeline.progress import Progress, Silent, from_processes
 from earshot.pipeline.training.config import LossConfig, TeachingConfig
-from earshot.pipeline.training.curves import Curve, open_log
+from earshot.pipeline.training.curves import Curve, epochs_since_best, open_log
 from earshot.pipeline.training.losses import task_loss
 from earshot.pipeline.training.prefetch import batches
 from earshot.pipeline.training.schedule import Shares, learning_rate, shares
@@ -158,7 +158,7 @@ def _train(
     if state.curves:
         progress.advance(len(state.curves) * config.steps_per_epoch, "resumed")
     for epoch in range(len(state.curves), config.epochs):
-        if _epochs_since_best(state.curves) >= config.patience:
+        if epochs_since_best(state.curves) >= config.patience:
             break
         train_loss = _epoch(fabric, wrapped, optimiser, config, sampler, epoch, teacher, progress)
         score = _validate(model, config.loss, references, fabric.device)
@@ -252,8 +252,3 @@ def _validate(
         estimate = _view(model, frontend.analyse(noisy[None].to(device)), frontend).spectrum
         losses.append(float(task_loss(loss, frontend.judged, estimate, clean[None].to(device))))
     return sum(losses) / max(1, len(losses))
-
-
-def _epochs_since_best(curves: Sequence[Curve]) -> int:
-    best = max((curve.epoch for curve in curves if curve.best), default=-1)
-    return len(curves) - 1 - best
