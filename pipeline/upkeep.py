@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -73,7 +74,7 @@ def verify(store: Store) -> Iterator[tuple[Path, str | None]]:
 
 
 def removable(store: Store, keep_runs: int | None = None, scratch: bool = False) -> list[Removal]:
-    """What may go: everything that no kept run needs, directly or as an ancestor.
+    """What may go: everything that no kept run and no study needs, directly or as an ancestor.
 
     Args:
         store: the store.
@@ -119,7 +120,7 @@ def _needed(store: Store, runs: set[str]) -> set[str]:
     """Identities of the artifacts of some runs, and of all their ancestors."""
     known = _manifests(store)
     needed: set[str] = set()
-    waiting: list[str] = []
+    waiting: list[str] = list(_of_studies(store))
     for name in runs:
         path = run_path(store, name)
         if path.exists():
@@ -132,6 +133,16 @@ def _needed(store: Store, runs: set[str]) -> set[str]:
             needed.add(identity)
             waiting += known[identity].inputs.values() if identity in known else []
     return needed
+
+
+def _of_studies(store: Store) -> Iterator[str]:
+    """Identities that the store's studies stand on; a study is let go by removing its folder."""
+    for path in sorted((store.root / "studies").glob("*/study.json")):
+        try:
+            yield from json.loads(path.read_bytes())["artifacts"].values()
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            hint = "run the study again, or remove its folder"
+            raise ArtifactError(f"{path}: cannot be read as a study ({error})", hint) from error
 
 
 def _manifests(store: Store) -> dict[str, Manifest]:

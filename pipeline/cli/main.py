@@ -26,6 +26,7 @@ from earshot.pipeline.cli import (
     init,
     profile,
     run,
+    study,
     targets,
 )
 
@@ -64,7 +65,21 @@ def application(debug: bool) -> None:
     """
 
 
-for _module in (run, evaluate, profile, gate, enhance, artifacts, codegen, compiled, catalogue, targets, doctor, init):
+for _module in (
+    run,
+    study,
+    evaluate,
+    profile,
+    gate,
+    enhance,
+    artifacts,
+    codegen,
+    compiled,
+    catalogue,
+    targets,
+    doctor,
+    init,
+):
     for _command in _module.COMMANDS:
         application.add_command(_command)
 

@@ -1,0 +1,92 @@
+"""What a study file may say, and which artifacts it stands for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tiny_recipe import RECIPE
+from tiny_study import STUDY, step_count, write_study
+
+from earshot.core.errors import ConfigError, UsageError
+from earshot.pipeline.plan import build_plan
+from earshot.pipeline.recipe import load_recipe
+from earshot.pipeline.study.cells import Matrix, matrix, open_study_data
+from earshot.pipeline.study.config import builtin_studies, load_study
+
+
+def planned(path: Path, threads: int = 1) -> Matrix:
+    study = load_study(str(path))
+    return matrix(study, open_study_data(study, path.parent / "cache"), threads)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"method": {}}, "did you mean 'methods'"),
+        ({"methods": {"x": {"method": "none"}}}, "methods.x: every student is trained without a teacher anyhow"),
+        ({"methods": {"x": {"method": "output", "wait": 1}}}, "did you mean 'weight'"),
+        ({"methods": {"none": {"method": "output"}}}, "'none' names training without a teacher"),
+        ({"seeds": [1, 1]}, "seeds: each is named once"),
+        ({"students": {}}, "students"),
+        ({"teachers": {"t": {"checkpoint": "nowhere.safetensors"}}}, "teachers.t.checkpoint: no such file"),
+    ],
+)
+def test_mistakes_are_named_with_their_place(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_study(str(write_study(tmp_path, **changes)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"methods": {"x": {"method": "outptu"}}}, "unknown distillation method 'outptu'"),
+        ({"students": {"x": {"network": "dae_unit"}}}, "unknown network 'dae_unit'"),
+        ({"metrics": ["si_sdr", "stio"]}, "stio"),
+    ],
+)
+def test_a_name_that_nothing_has_is_refused_before_anything_is_trained(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(UsageError, match=says):
+        planned(write_study(tmp_path, **changes))
+
+
+def test_the_teacher_is_one_and_every_other_step_its_own(tmp_path: Path) -> None:
+    steps = planned(write_study(tmp_path)).steps
+    assert len(steps) == step_count()
+    trained = [step for step in steps.values() if step.stage == "distill"]
+    assert len({step.inputs["teacher"].id for step in trained if "teacher" in step.inputs}) == 1
+    assert len(trained) == 1 + 3 * 2
+    order = list(steps)
+    for step in steps.values():
+        assert all(order.index(source.id) < order.index(step.id) for source in step.inputs.values())
+
+
+def test_a_cell_is_the_artifact_that_a_recipe_makes_and_threads_do_not_change_it(tmp_path: Path) -> None:
+    """What a run has made, a study need not make again."""
+    path = write_study(tmp_path)
+    recipe = {**yaml.safe_load((tmp_path / "tiny.yaml").read_text()), "distill": STUDY["train"] | {"method": "output"}}
+    recipe |= {stage: RECIPE[stage] | {"skip": True} for stage in ("prune", "quantize", "convert", "profile")}
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(recipe))
+    one = load_recipe(str(tmp_path / "one.yaml"))
+    study = load_study(str(path))
+    by_recipe = {step.id for step in build_plan(one, open_study_data(study, tmp_path / "cache")).steps}
+    by_study = planned(path).steps
+    assert len(by_recipe) == 1 + 3 + 3  # noisy, teacher, student
+    assert by_recipe <= set(by_study)
+    assert set(planned(path, threads=3).steps) == set(by_study)
+    other = planned(write_study(tmp_path, seeds=[5])).steps
+    assert {step.title for step in other.values() if step.id in by_recipe and step.stage == "distill"} == {
+        "teacher wide"
+    }
+
+
+@pytest.mark.parametrize("name", builtin_studies())
+def test_studies_that_come_with_earshot_can_be_planned(name: str, tmp_path: Path) -> None:
+    study = load_study(name)
+    found = matrix(study, open_study_data(study, tmp_path), 1)
+    arms = len(study.students) * (1 + len(study.teachers) * len(study.methods))
+    assert len(found.cells) == 1 + len(study.teachers) + arms * len(study.seeds)
