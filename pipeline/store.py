@@ -2,6 +2,7 @@
 
     artifacts/<stage>-<id16>/   payload files and manifest.json
     runs/<name>.json            what a run made and measured
+    studies/<name>/             what a study found, and the artifacts it stands on
     tags.json                   names of runs worth keeping
     work/<id16>/                scratch of an unfinished artifact (training checkpoints): survives a kill, for resuming
     tmp/                        artifacts being written; swept whenever the lock is taken
