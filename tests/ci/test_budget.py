@@ -25,7 +25,7 @@ ALWAYS_NAMES = {f"{metric}-not-worse-than-noisy" for metric in ("pesq_wb", "stoi
         {"metric": "si_sdr", "relative_to": "noisy", "min_gain": 3, "unit": "dB", "better": "higher"},
         {"metric": "frame_p99_us", "target": "host", "max": 4000, "allow": "estimated", "severity": "warn"},
         {"metric": "model_bytes", "max": "1e6", "stage": "convert:mixed"},
-        {"metric": "csig", "min": 3, "unit": "MOS", "better": "higher"},
+        {"metric": "dnsmos", "min": 3, "unit": "MOS", "better": "higher"},
     ],
 )
 def test_accepts(value):
@@ -37,7 +37,7 @@ def test_accepts(value):
     [
         ({"metric": "pesq_wv", "min": 1}, "did you mean 'pesq_wb'"),
         ({"metric": "nonsense", "min": 1}, "known here: parameters"),
-        ({"metric": "csig", "min": 3, "unit": "MOS"}, "needs both unit and better"),
+        ({"metric": "dnsmos", "min": 3, "unit": "MOS"}, "needs both unit and better"),
         ({"metric": "pesq_wb"}, "no limit"),
         ({"metric": "pesq_wb", "mim": 2}, "mim: unknown key; did you mean 'min'"),
         ({"metric": "pesq_wb", "min": math.nan}, "finite"),
