@@ -21,7 +21,7 @@ def write(folder: Path, **changes: object) -> str:
 
 
 def test_the_built_in_recipes_load(tmp_path: Path) -> None:
-    assert list(builtin_recipes()) == ["quickstart", "real16k"]
+    assert list(builtin_recipes()) == ["array", "quickstart", "real16k"]
     assert load_recipe("quickstart").stages == STAGES
     real = load_recipe("real16k", data=tmp_path)
     assert real.data.train.speech == tmp_path / "train" / "speech"
