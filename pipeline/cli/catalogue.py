@@ -48,6 +48,9 @@ def methods() -> None:
     from earshot.pipeline.distillation.registry import METHODS
 
     rows = [(name, _first_line(lookup(name, METHODS, "method"))) for name in METHODS]
+    rows.append(
+        ("(online: {...})", "Several students chase real metrics and teach each other (MetricGAN-OKD, ICML 2023).")
+    )
     show(("method", "what it is"), rows)
 
 
