@@ -30,6 +30,7 @@ from earshot.pipeline.distillation.where_better import where_better
 from earshot.pipeline.progress import Progress, Silent, from_processes
 from earshot.pipeline.training.config import LossConfig, TeachingConfig
 from earshot.pipeline.training.curves import Curve, epochs_since_best, open_log
+from earshot.pipeline.training.denormals import denormals_flushed
 from earshot.pipeline.training.losses import task_loss
 from earshot.pipeline.training.prefetch import batches
 from earshot.pipeline.training.schedule import Shares, learning_rate, shares
@@ -126,6 +127,7 @@ class _Learner(nn.Module):
         return loss + weights.teaching * self.method(student, taught, target)
 
 
+@denormals_flushed()
 def _train(
     fabric: Fabric,
     model: StreamingModel,
@@ -139,8 +141,6 @@ def _train(
 ) -> tuple[bytes, list[dict[str, Any]]]:
     fabric.seed_everything(seed, verbose=False)
     torch.set_num_threads(config.launcher.threads or max(1, (os.cpu_count() or 1) // fabric.world_size))
-    # Gradients of a quiet mask fall below the smallest normal float, where a CPU is a hundred times slower.
-    torch.set_flush_denormal(True)
     if not fabric.is_global_zero:
         progress = Silent()
     kind = method_named(config.method)

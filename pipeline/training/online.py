@@ -38,6 +38,7 @@ from earshot.pipeline.data.base import EvalPair, TrainSampler
 from earshot.pipeline.progress import Progress
 from earshot.pipeline.training.config import DistillConfig, OnlineConfig
 from earshot.pipeline.training.curves import Curve, epochs_since_best, open_log
+from earshot.pipeline.training.denormals import denormals_flushed
 from earshot.pipeline.training.loop import Trained
 from earshot.pipeline.training.losses import task_loss
 from earshot.pipeline.training.metric_targets import MetricScorer, check_targets, open_scorer
@@ -49,6 +50,7 @@ from earshot.pipeline.training.snapshot import Snapshot, restore, store
 _EPSILON = 1e-10  # on |Y|², as in the frontend's features
 
 
+@denormals_flushed()
 def train_online(
     students: Sequence[StreamingModel],
     config: DistillConfig,
@@ -146,7 +148,6 @@ class _Training:
         self.fabric.launch()
         self.fabric.seed_everything(seed, verbose=False)
         torch.set_num_threads(launcher.threads or os.cpu_count() or 1)
-        torch.set_flush_denormal(True)  # see `loop.py`
         self.frontend: Frontend = students[0].frontend
         discriminator = MetricDiscriminator(len(online.metrics), online.widths)
         self._check_sizes(discriminator.smallest)

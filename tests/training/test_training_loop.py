@@ -24,6 +24,7 @@ from earshot.core.errors import ModelError, ToolError, UsageError
 from earshot.models.frontend import Frontend
 from earshot.models.registry import build
 from earshot.pipeline.data.base import EvalPair
+from earshot.pipeline.training.denormals import denormals_flushed
 from earshot.pipeline.training.losses import task_loss
 
 
@@ -156,6 +157,17 @@ def test_a_teacher_of_another_family_and_frame_rate_teaches(tmp_path: Path) -> N
     for method in ("output", "output_waveform", "latent_cosine", "cnnc", "similarity"):
         trained = tiny.run(tmp_path / method, tiny.settings(method=method, weight=2.0), teacher=teacher)
         assert tiny.digest(trained.model) != alone
+
+
+def test_training_leaves_small_numbers_as_it_found_them(tmp_path: Path) -> None:
+    """A library that flushes denormals for good changes the arithmetic of whoever called it."""
+    smallest = torch.tensor(1e-42)
+
+    before = bool(smallest * 1 > 0)
+    tiny.run(tmp_path, tiny.settings())
+    with denormals_flushed():
+        assert not bool(smallest * 1 > 0)
+    assert bool(smallest * 1 > 0) is before is True
 
 
 def test_a_student_on_samples_trains(tmp_path: Path) -> None:
