@@ -66,13 +66,18 @@ void model_enhance(const float *hop, float *enhanced) {
 """
 
 
-@pytest.fixture(scope="session", autouse=True)
-def cache(tmp_path_factory):
-    """Programs and the counter are kept for the session, not in the user's cache."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("EARSHOT_CACHE", str(tmp_path_factory.mktemp("cache")))
-    yield
-    patch.undo()
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    """Where programs and the counter are kept for the session, so that each is built once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(kept):
+    """Not in the user's cache; and the tests of other targets find theirs again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EARSHOT_CACHE", str(kept))
+        yield
 
 
 @pytest.fixture
