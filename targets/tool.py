@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -70,3 +71,8 @@ def last_words(text: str) -> str:
     """The last error that a tool reported, as apt and pip mark them, else its last line, or nothing."""
     lines = text.strip().splitlines()
     return next((line for line in reversed(lines) if line.startswith(("E:", "ERROR:"))), "".join(lines[-1:]))
+
+
+def bound_to_this_process() -> list[str]:
+    """What to put before a command so that it dies with this process, even when that is killed; Linux only."""
+    return ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import struct
 import subprocess
@@ -20,6 +19,7 @@ from earshot.core.files import digest_json
 from earshot.targets.cache import cache_folder
 from earshot.targets.mcu.boards import Board
 from earshot.targets.mcu.toolchain import EMULATOR, HOST_COMPILER, Program, cache_error, install_command, run, version
+from earshot.targets.tool import bound_to_this_process
 
 PLUGIN = Path(__file__).with_name("plugin")
 FAULT_FILE = "fault"
@@ -87,7 +87,7 @@ def emulate(
             (folder / name).write_bytes(content)
         (folder / "marks").write_text("".join(f"{address:x}\n" for address in sorted(set(marks))))
         command = [
-            *_bound_to_this_process(), EMULATOR, "-machine", board.machine, "-nographic", "-monitor", "none",
+            *bound_to_this_process(), EMULATOR, "-machine", board.machine, "-nographic", "-monitor", "none",
             "-serial", "none", "-semihosting-config", "enable=on,target=native",
             "-plugin", f"{str(plugin).replace(',', ',,')},marks=marks,out=counts", "-kernel", str(program.elf),
         ]  # fmt: skip
@@ -128,11 +128,6 @@ def plugin_interface(emulator: str) -> int:
     """The plugin interface's version to state to an emulator of that `--version` line: QEMU 9 asks for 2 at least."""
     found = re.search(r"version (\d+)\.", emulator)
     return 2 if found and int(found[1]) >= 9 else 1
-
-
-def _bound_to_this_process() -> list[str]:
-    """The emulator dies with this process, even when that is killed."""
-    return ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
 
 def _run(command: list[str], folder: Path, timeout_seconds: float, device: str, program: Program) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from earshot.pipeline.progress import Progress
 
 LOWER_BOUND = "lower-bound"
+TOLD_APART = "Shared_Sram"
 
 
 class EthosUTarget:
@@ -111,14 +112,22 @@ class EthosUTarget:
         measurements = (
             estimated("graph_cycles_per_frame", report.cycles, "cycles"),
             estimated("graph_rtf", report.cycles / report.clock_hz / hop_seconds, "1"),
-            estimated("arena_bytes", report.sram_bytes, "bytes"),
-            estimated("flash_bytes", report.other_bytes, "bytes"),
+            self._memory("arena_bytes", estimated("arena_bytes", report.sram_bytes, "bytes")),
+            self._memory("flash_bytes", estimated("flash_bytes", report.other_bytes, "bytes")),
             placed,
         )
         fallbacks = _explained(left, report.fallbacks)
         return ProfileResult(
             variant, measurements, None, self._environment(report, fallbacks), asdict(report), operators
         )
+
+    def _memory(self, metric: str, found: Measurement) -> Measurement:
+        """Only in this mode does SRAM hold the tensors and nothing else, and the rest only the constants."""
+        mode = self.config.memory_mode
+        if mode == TOLD_APART:
+            return found
+        reason = f"vela does not tell tensors from constants in memory mode {mode}, only in {TOLD_APART}"
+        return Measurement(metric, None, "bytes", target=self.name, reason=reason)
 
     def _environment(self, report: VelaReport, fallbacks: Mapping[str, str]) -> dict[str, Any]:
         return {

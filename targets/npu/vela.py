@@ -19,6 +19,7 @@ from earshot.core.errors import ConfigError, DeviceError, ToolError
 from earshot.core.files import write_atomic
 from earshot.targets.npu.environment import environment_python, vela_version
 from earshot.targets.npu.strides import Narrowed, narrow_strides
+from earshot.targets.tool import bound_to_this_process
 
 Accelerator = Literal[
     "ethos-u55-32",
@@ -143,14 +144,21 @@ def compile_model(model: Path, config: VelaConfig, timeout_seconds: float, keep:
             passes = tuple(_pass(row) for row in _rows(folder, "*_per-layer.csv"))
             report = _report(summary, passes, log, compiled.stat().st_size, shaped.tensors)
         except (IndexError, KeyError, ValueError, OSError) as error:
-            raise ToolError(f"{model}: vela's report cannot be read ({type(error).__name__}: {error})") from error
+            raise ToolError(
+                f"{model}: vela's report cannot be read ({type(error).__name__}: {error})",
+                "install it again: earshot targets setup ethos-u55",
+            ) from error
         if keep is not None:
             write_atomic(keep, compiled.read_bytes())
     return report
 
 
 def _run(model: Path, config: VelaConfig, folder: Path, timeout_seconds: float) -> str:
+    if not environment_python().exists():
+        hint = "install it again: earshot targets setup ethos-u55"
+        raise ToolError(f"{environment_python()}: cannot be started (No such file or directory)", hint)
     command = [
+        *bound_to_this_process(),
         str(environment_python()),
         "-m",
         "ethosu.vela",
@@ -167,7 +175,9 @@ def _run(model: Path, config: VelaConfig, folder: Path, timeout_seconds: float) 
     except subprocess.TimeoutExpired as error:
         raise DeviceError(f"{model}: vela took longer than {timeout_seconds:g} s", "raise timeout_seconds") from error
     except OSError as error:
-        raise ToolError(f"{command[0]}: cannot be started ({error.strerror})") from error
+        raise ToolError(
+            f"{command[0]}: cannot be started ({error.strerror})", "see what the system says of it"
+        ) from error
     if done.returncode:
         raise _failure(model, config, done)
     return done.stdout + done.stderr
@@ -175,13 +185,15 @@ def _run(model: Path, config: VelaConfig, folder: Path, timeout_seconds: float) 
 
 def _failure(model: Path, config: VelaConfig, done: subprocess.CompletedProcess[str]) -> ConfigError | ToolError:
     if done.returncode < 0:
-        return ToolError(f"{model}: vela {vela_version()} crashed ({signal.Signals(-done.returncode).name})")
+        ended = signal.Signals(-done.returncode).name
+        return ToolError(f"{model}: vela {vela_version()} crashed ({ended})", "check the model: earshot profile FILE")
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     said = lines[-1] if lines else f"exit code {done.returncode}"
     if "CliOptionError" in said:
         known = f"{environment_python()} -m ethosu.vela --list-configs {config.systems}"
         return ConfigError(f"vela: {said.partition(': ')[2]}", f"what there is: {known}")
-    return ToolError(f"{model}: vela {vela_version()} refused it ({said})")
+    hint = "give an integer .tflite that earshot convert wrote, or another chip"
+    return ToolError(f"{model}: vela {vela_version()} refused it ({said})", hint)
 
 
 def _rows(folder: Path, pattern: str) -> list[dict[str, str]]:

@@ -1,10 +1,14 @@
 """Ethos-U targets: Vela's estimates as it gives them, what stays on the CPU, and how it fails."""
 
 import csv
+import os
 import re
 import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -184,6 +188,41 @@ def test_a_system_or_memory_mode_vela_does_not_know_is_named(narrow, change):
         caught.value.hint.removeprefix("what there is: ").split(), capture_output=True, text=True, check=True
     )
     assert "Ethos_U55_Deep_Embedded" in listed.stdout
+
+
+@needs_vela
+def test_memory_is_unknown_where_vela_does_not_tell_tensors_from_constants(narrow):
+    """In this mode all of it counts as SRAM: a flash of zero bytes would pass any budget."""
+    usual = profile(device(**AS_IT_IS), narrow["int8"])[1]
+    mixed = profile(device(**AS_IT_IS, memory_mode="Sram_Only"), narrow["int8"])[1]
+    assert usual["flash_bytes"].value > 0
+    for metric in ("flash_bytes", "arena_bytes"):
+        assert mixed[metric].value is None
+        assert "memory mode Sram_Only" in mixed[metric].reason
+    assert mixed["graph_cycles_per_frame"].value > 0
+
+
+@needs_vela
+def test_vela_dies_with_earshot(narrow, tmp_path):
+    """Killed at once: its Python is still loading then."""
+    code = (
+        "import sys; from pathlib import Path; from earshot.targets.npu.vela import VelaConfig, compile_model;"
+        "print('begun', flush=True);"
+        "config = VelaConfig(accelerator='ethos-u55-128', system='Ethos_U55_Deep_Embedded');"
+        "[compile_model(Path(sys.argv[1]), config, 60) for _ in range(50)]"
+    )
+    command = [sys.executable, "-c", code, str(narrow["int8"])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)}) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        children, until = [], time.monotonic() + 30
+        while not children and time.monotonic() < until:
+            children = psutil.Process(process.pid).children(recursive=True)
+            time.sleep(0.02)
+        process.kill()
+        assert children
+        gone, alive = psutil.wait_procs(children, timeout=10)
+    assert gone and not alive
 
 
 @pytest.mark.parametrize(
