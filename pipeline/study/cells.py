@@ -18,7 +18,7 @@ from earshot.pipeline.stages.export import FLOAT_FILE, export
 from earshot.pipeline.stages.quality import quality
 from earshot.pipeline.stages.step import Step
 from earshot.pipeline.study.config import ALONE, Study, StudyMethod, StudyTeacher
-from earshot.pipeline.training.config import TeachingConfig, TrainConfig
+from earshot.pipeline.training.config import OnlineConfig, TeachingConfig, TrainConfig
 
 _DATA_SEED = 0  # all cells are scored on one evaluation set
 
@@ -27,7 +27,8 @@ _DATA_SEED = 0  # all cells are scored on one evaluation set
 class Arm:
     """What is compared: a student taught by a method from a teacher, or without one (`none` for both).
 
-    The noisy input and the teachers have arms of their own, without a student or without a method.
+    Online students have a method and no teacher. The noisy input and the teachers have arms of their own, without a
+    student or without a method.
     """
 
     teacher: str
@@ -39,7 +40,9 @@ class Arm:
         """As tables and progress name it."""
         if not self.student:
             return self.teacher
-        return f"{self.student}, {self.method} from {self.teacher}" if self.method != ALONE else f"{self.student} alone"
+        if self.teacher == ALONE:
+            return f"{self.student} alone" if self.method == ALONE else f"{self.student}, {self.method}"
+        return f"{self.student}, {self.method} from {self.teacher}"
 
     @property
     def alone(self) -> Arm:
@@ -94,18 +97,22 @@ def matrix(study: Study, data: Data, threads: int) -> Matrix:
     for name, step in teachers.items():
         cells.append(Cell(Arm(f"teacher {name}", "", ""), None, _scored(f"teacher {name}", step, study, data)))
     arms: list[tuple[Arm, Step | None]] = [(Arm(ALONE, student, ALONE), None) for student in study.students]
+    online = [name for name, method in study.methods.items() if method.online is not None]
+    arms += [(Arm(ALONE, student, name), None) for student in study.students for name in online]
     arms += [
         (Arm(teacher, student, method), teachers[teacher])
         for teacher in study.teachers
         for student in study.students
         for method in study.methods
+        if method not in online
     ]
     for arm, teacher in arms:
         for seed in study.seeds:
             title = f"{arm.title}, seed {seed}"
-            settings = _settings(study.train, study.methods.get(arm.method), threads)
+            method = study.methods.get(arm.method)
+            settings = _settings(study.train, method, threads)
             network = study.students[arm.student]
-            trained = _trained(title, network, settings, study, data, seed, teacher)
+            trained = _trained(title, network, settings, study, data, seed, teacher, method and method.online)
             cells.append(Cell(arm, seed, _scored(title, trained, study, data)))
     return Matrix(tuple(cells))
 
@@ -128,7 +135,7 @@ def _teacher(name: str, study: Study, data: Data, threads: int) -> Step:
     if section.checkpoint is not None:
         return enter_checkpoint(title, section.checkpoint, section.network, section.params, study.frontend)
     assert section.train is not None
-    return _trained(title, section, _settings(section.train, None, threads), study, data, section.seed, None)
+    return _trained(title, section, _settings(section.train, None, threads), study, data, section.seed)
 
 
 def _trained(
@@ -138,14 +145,17 @@ def _trained(
     study: Study,
     data: Data,
     seed: int,
-    teacher: Step | None,
+    teacher: Step | None = None,
+    online: OnlineConfig | None = None,
 ) -> Step:
-    return distill(title, network.network, network.params, study.frontend, settings, data, seed, teacher=teacher)
+    return distill(
+        title, network.network, network.params, study.frontend, settings, data, seed, teacher=teacher, online=online
+    )
 
 
 def _settings(train: TrainConfig, method: StudyMethod | None, threads: int) -> TeachingConfig:
     launcher = train.launcher.model_copy(update={"threads": threads})
-    teaching = method.model_dump() if method else {"method": ALONE}
+    teaching = method.model_dump(exclude={"online"}) if method else {"method": ALONE}
     return TeachingConfig.model_validate({**train.model_dump(), "launcher": launcher.model_dump(), **teaching})
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from earshot.core.config import Config
 
 Positive = Annotated[int, Field(ge=1)]
 Weight = Annotated[float, Field(ge=0)]
+
+
+_LATER = frozenset({"waveforms", "spectra"})
 
 
 class LossConfig(Config):
@@ -21,6 +24,8 @@ class LossConfig(Config):
         si_sdr: negative scale-invariant SDR in dB, divided by 10.
         stoi: 1 - STOI, in a form that can be differentiated.
         pesq: disturbance after P.862 in MOS, likewise.
+        waveforms: absolute error of samples, of the signal and of the noise that the estimate leaves over.
+        spectra: absolute error of uncompressed magnitudes, likewise of both.
         exponent: the compression.
     """
 
@@ -29,13 +34,20 @@ class LossConfig(Config):
     si_sdr: Weight = 0.0
     stoi: Weight = 0.0
     pesq: Weight = 0.0
+    waveforms: Weight = 0.0
+    spectra: Weight = 0.0
     exponent: Annotated[float, Field(gt=0, le=1)] = 0.3
 
     @model_validator(mode="after")
     def _some(self) -> LossConfig:
-        if not (self.magnitude or self.complex or self.si_sdr or self.stoi or self.pesq):
+        if not any(getattr(self, name) for name in type(self).model_fields if name != "exponent"):
             raise ValueError("at least one weight must be above zero")
         return self
+
+    @model_serializer(mode="wrap")
+    def _later_ones_only_where_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Artifacts are known by their settings: what was trained before these weights existed keeps its identity."""
+        return {name: value for name, value in handler(self).items() if name not in _LATER or value}
 
 
 class LauncherConfig(Config):
@@ -150,6 +162,14 @@ class OnlineConfig(Config):
         return 0 if self.student is None else self.metrics.index(self.student)
 
 
+def check_online(train: TrainConfig) -> None:
+    """Raises ValueError where online students cannot be trained so."""
+    if train.launcher.devices > 1:
+        raise ValueError("online students train on one device: set launcher.devices to 1")
+    if train.epochs < 2:
+        raise ValueError("the first epoch with online is the discriminator's: set epochs to 2 or more")
+
+
 class DistillConfig(TeachingConfig):
     """The `distill` stage.
 
@@ -165,10 +185,7 @@ class DistillConfig(TeachingConfig):
             return self
         if self.method != "none":
             raise ValueError("online students teach each other: leave out method, or online")
-        if self.launcher.devices > 1:
-            raise ValueError("online students train on one device: set launcher.devices to 1")
-        if self.epochs < 2:
-            raise ValueError("the first epoch with online is the discriminator's: set epochs to 2 or more")
+        check_online(self)
         return self
 
 

@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_recipe import RECIPE
+from tiny_recipe import RECIPE, STEPS
 from tiny_study import STUDY, step_count, write_study
 
 from earshot.core.errors import ConfigError, UsageError
 from earshot.pipeline.plan import build_plan
 from earshot.pipeline.recipe import load_recipe
-from earshot.pipeline.study.cells import Matrix, matrix, open_study_data
-from earshot.pipeline.study.config import builtin_studies, load_study
+from earshot.pipeline.study.cells import Arm, Matrix, matrix, open_study_data
+from earshot.pipeline.study.config import ALONE, builtin_studies, load_study
+
+TWO_EPOCHS = STEPS | {"epochs": 2}
 
 
 def planned(path: Path, threads: int = 1) -> Matrix:
@@ -29,6 +31,10 @@ def planned(path: Path, threads: int = 1) -> Matrix:
         ({"methods": {"x": {"method": "none"}}}, "methods.x: every student is trained without a teacher anyhow"),
         ({"methods": {"x": {"method": "output", "wait": 1}}}, "did you mean 'weight'"),
         ({"methods": {"none": {"method": "output"}}}, "'none' names training without a teacher"),
+        ({"methods": {"x": {"method": "output", "online": {}}}}, "methods.x: .*leave out method and its options, or"),
+        ({"methods": {"x": {"online": {"metrics": ["stoi", "stoi"]}}}}, "methods.x.online: a metric is named twice"),
+        ({"methods": {"x": {"online": {}}}}, "the first epoch with online is the discriminator's"),  # STEPS: one epoch
+        ({"teachers": {}}, "teachers: method 'latent' needs one"),
         ({"seeds": [1, 1]}, "seeds: each is named once"),
         ({"students": {}}, "students"),
         ({"teachers": {"t": {"checkpoint": "nowhere.safetensors"}}}, "teachers.t.checkpoint: no such file"),
@@ -45,6 +51,7 @@ def test_mistakes_are_named_with_their_place(tmp_path: Path, changes: dict[str, 
         ({"methods": {"x": {"method": "outptu"}}}, "unknown distillation method 'outptu'"),
         ({"students": {"x": {"network": "dae_unit"}}}, "unknown network 'dae_unit'"),
         ({"metrics": ["si_sdr", "stio"]}, "stio"),
+        ({"train": TWO_EPOCHS, "methods": {"x": {"online": {"metrics": ["si_sdr"]}}}}, "has no scale"),
     ],
 )
 def test_a_name_that_nothing_has_is_refused_before_anything_is_trained(
@@ -84,9 +91,33 @@ def test_a_cell_is_the_artifact_that_a_recipe_makes_and_threads_do_not_change_it
     }
 
 
+def test_online_students_have_no_teacher_and_are_the_recipes_artifacts(tmp_path: Path) -> None:
+    online = {"metrics": ["stoi"], "task": 1.0}
+    methods = {"output": {"method": "output"}, "chasing": {"online": online}}
+    path = write_study(tmp_path, train=TWO_EPOCHS, methods=methods)
+    found = planned(path)
+    arms = {cell.arm: cell for cell in found.cells if cell.arm.method == "chasing"}
+    assert set(arms) == {Arm(ALONE, "narrow", "chasing")}
+    (arm,) = arms
+    assert (arm.title, arm.alone.title) == ("narrow, chasing", "narrow alone")
+    assert len(found.steps) == step_count() == len(planned(write_study(tmp_path, train=TWO_EPOCHS)).steps)
+    assert not any("teacher" in step.inputs for step in found.steps.values() if "chasing" in step.title)
+
+    recipe = {**yaml.safe_load((tmp_path / "tiny.yaml").read_text()), "distill": TWO_EPOCHS | {"online": online}}
+    recipe |= {stage: RECIPE[stage] | {"skip": True} for stage in ("prune", "quantize", "convert", "profile")}
+    (tmp_path / "one.yaml").write_text(yaml.safe_dump(recipe | {"teacher": None}))
+    study = load_study(str(path))
+    by_recipe = build_plan(load_recipe(str(tmp_path / "one.yaml")), open_study_data(study, tmp_path / "cache")).steps
+    assert {step.id for step in by_recipe} <= set(found.steps)
+
+    alone = planned(write_study(tmp_path, train=TWO_EPOCHS, methods={"chasing": {"online": online}}, teachers={}))
+    assert len(alone.steps) == 1 + 3 * (1 + 1) * 2 and set(alone.steps) < set(found.steps)
+
+
 @pytest.mark.parametrize("name", builtin_studies())
 def test_studies_that_come_with_earshot_can_be_planned(name: str, tmp_path: Path) -> None:
     study = load_study(name)
     found = matrix(study, open_study_data(study, tmp_path), 1)
-    arms = len(study.students) * (1 + len(study.teachers) * len(study.methods))
+    online = sum(method.online is not None for method in study.methods.values())
+    arms = len(study.students) * (1 + online + len(study.teachers) * (len(study.methods) - online))
     assert len(found.cells) == 1 + len(study.teachers) + arms * len(study.seeds)
