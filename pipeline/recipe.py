@@ -263,19 +263,29 @@ def load_recipe(
         UsageError: `data` is given to a recipe that does not use it.
     """
     path = _locate(source)
-    raw = apply_overrides(load_yaml(path), overrides, Recipe)
-    if data is not None:
-        if DATA_VARIABLE not in variables(raw):
-            raise UsageError(
-                f"{path}: --data has no effect, the recipe does not mention ${{{DATA_VARIABLE}}}",
-                "set the paths in its data section, or run: earshot run real16k --data DIR",
-            )
-        environment = {**environment, DATA_VARIABLE: str(data)}
-    recipe = parse(Recipe, _with_device_budgets(expand_variables(raw, environment), str(path)), str(path))
+    raw = settled(apply_overrides(load_yaml(path), overrides, Recipe), data, environment, str(path))
+    recipe = parse(Recipe, _with_device_budgets(raw, str(path)), str(path))
     for key, file in recipe.own_files().items():
         if not file.exists():
             raise ConfigError(f"{path}: {key}: no such file: {file}", "relative paths start where earshot is run")
     return recipe
+
+
+def settled(raw: Mapping[str, Any], data: Path | None, environment: Mapping[str, str], source: str) -> dict[str, Any]:
+    """YAML data of a recipe or study with its variables replaced; `data` stands for EARSHOT_DATA.
+
+    Raises:
+        ConfigError: a variable that is not set; names where it stands.
+        UsageError: `data` is given, but nothing mentions it.
+    """
+    if data is not None:
+        if DATA_VARIABLE not in variables(raw):
+            raise UsageError(
+                f"{source}: --data has no effect, the file does not mention ${{{DATA_VARIABLE}}}",
+                "set the paths in its data section, or run: earshot run real16k --data DIR",
+            )
+        environment = {**environment, DATA_VARIABLE: str(data)}
+    return dict(expand_variables(raw, environment))
 
 
 def _with_device_budgets(raw: dict[str, Any], source: str) -> dict[str, Any]:

@@ -37,23 +37,25 @@ def targets_override(targets: str | None) -> list[str]:
     return [f"profile.targets={json.dumps(names)}"] if targets is not None else []
 
 
+data_option = click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), help="Folder the YAML file calls ${EARSHOT_DATA}."
+)
+
+
+def set_option(example: str) -> Callable[..., Any]:
+    """--set, with an example for its help."""
+    return click.option(
+        "--set",
+        "overrides",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help=f"Change a key of the YAML file, e.g. --set {example}. May be repeated.",
+    )
+
+
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Adds the RECIPE argument with --set and --data."""
-    for decorate in (
-        click.option(
-            "--data",
-            type=click.Path(file_okay=False, path_type=Path),
-            help="Folder the recipe calls ${EARSHOT_DATA}.",
-        ),
-        click.option(
-            "--set",
-            "overrides",
-            metavar="KEY=VALUE",
-            multiple=True,
-            help="Change a key of the recipe, e.g. --set distill.epochs=3. May be repeated.",
-        ),
-        click.argument("recipe", default="quickstart"),
-    ):
+    for decorate in (data_option, set_option("distill.epochs=3"), click.argument("recipe", default="quickstart")):
         command = decorate(command)
     return command
 

@@ -84,6 +84,7 @@ class PairsConfig(Config):
         clean: the folder of clean files; default `path`/clean.
         noisy: the folder of noisy files; default `path`/noisy.
         group: the part of a file name that names its group in reports.
+        every: of the pairs, sorted by name, only every so many-th: a quicker look.
     """
 
     kind: Literal["pairs"]
@@ -91,6 +92,7 @@ class PairsConfig(Config):
     clean: Path | None = None
     noisy: Path | None = None
     group: Pattern = r"^([^_]+)"
+    every: Annotated[int, Field(ge=1)] = 1
 
 
 class MixConfig(Config):

@@ -94,7 +94,7 @@ def _pairs(section: PairsConfig, rate: int, microphones: int) -> Material:
         snr = number(table, line, "snr_db", row["snr_db"]) if row.get("snr_db") else None
         group = (row.get("group") if grouped else None) or unit(pair.noisy.stem, section.group)
         items.append(EvalPair(name, group, snr, pair))
-    return PairList(tuple(items))
+    return PairList(tuple(items[:: section.every]))
 
 
 def match_folders(clean: Path, noisy: Path, rate: int, microphones: int = 1) -> dict[str, FilePair]:
