@@ -34,6 +34,9 @@ Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 Count = Annotated[int, Field(ge=0)]
 Counts = Annotated[tuple[Count, Count], AfterValidator(_ascending)]
 SMALLEST_ROOM_M = 2.2  # an array keeps a metre from every wall
+Part = Annotated[
+    tuple[Annotated[float, Field(ge=0, le=1)], Annotated[float, Field(ge=0, le=1)]], AfterValidator(_ascending)
+]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Pattern = Annotated[str, AfterValidator(_pattern)]
 
@@ -100,7 +103,8 @@ class MixConfig(Config):
 
     Attributes:
         speech: folder of clean speech.
-        noise: folder of noise.
+        noise: folder of noise; default: the embedded pack's part for the split.
+        noises: of the embedded pack, only these kinds, `car` say (see its README).
         rir: folder of room impulse responses (the first channel counts).
         mixing: levels and augmentation.
         pairs: how many fixed mixes, when this section is validation or test.
@@ -109,11 +113,18 @@ class MixConfig(Config):
 
     kind: Literal["mix"]
     speech: Path
-    noise: Path
+    noise: Path | None = None
+    noises: tuple[str, ...] = ()
     rir: Path | None = None
     mixing: Mixing = Mixing()
     pairs: Annotated[int, Field(ge=1)] = 100
     seconds: Annotated[float, Field(gt=0)] = 6.0
+
+    @model_validator(mode="after")
+    def _one_source(self) -> MixConfig:
+        if self.noise is not None and self.noises:
+            raise ValueError("noises choose from the embedded pack: leave out noise, or noises")
+        return self
 
 
 class ScenesConfig(Config):
@@ -126,6 +137,8 @@ class ScenesConfig(Config):
         rt60_s: range of reverberation times in seconds; [0, 0] is a free field.
         count: rooms that one training draws from; simulated once each.
         talker_m: range of the talker's distance, metres.
+        talker_deg: range of the talker's direction, counter-clockwise from the array's x axis; from a narrow range a
+            network learns where to listen. Noises come from everywhere.
         directional: fewest and most directional noises.
         snr_db: active speech level over the level of all noise, at the reference microphone.
         level_dbfs: the mixture's RMS level there.
@@ -138,6 +151,7 @@ class ScenesConfig(Config):
     rt60_s: Range = (0.15, 0.4)
     count: Annotated[int, Field(ge=1)] = 64
     talker_m: Range = (0.5, 2.0)
+    talker_deg: Range = (0.0, 360.0)
     directional: Counts = (1, 2)
     snr_db: Range = (-5.0, 15.0)
     level_dbfs: Range = (-40.0, -15.0)
@@ -174,16 +188,24 @@ class ArrayConfig(Config):
         scenes: the array, the rooms, and what is heard there.
         speech: folder of clean speech; default: the embedded pack's part for the split.
         noise: folder of noise; likewise.
+        noise_part: from and to, 0 to 1, by a hash of the name: two sections whose parts do not overlap share one folder
+            and no noise.
+        noise_by: the part of a noise file's name that stays together (a recording cut in several); default: all of it.
         pairs: how many fixed scenes, when this section is validation or test.
         seconds: longest fixed scene.
+        input_snr_db: fixed scenes take these input SNRs in turn, in place of the range of `scenes`, and reports tell
+            them apart: groups `snr-5`, `snr0`.
     """
 
     kind: Literal["array"]
     scenes: ScenesConfig
     speech: Path | None = None
     noise: Path | None = None
+    noise_part: Part = (0.0, 1.0)
+    noise_by: Pattern | None = None
     pairs: Annotated[int, Field(ge=1)] = 48
     seconds: Annotated[float, Field(gt=0)] = 6.0
+    input_snr_db: tuple[float, ...] = ()
 
     @model_validator(mode="after")
     def _both_or_none(self) -> ArrayConfig:

@@ -1,4 +1,4 @@
-"""Divides names into two parts by their hash, so that a file stays in its part when others come and go."""
+"""Divides names into parts by their hash, so that a file stays in its part when others come and go."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import TypeVar
 from earshot.core.errors import DataError
 
 T = TypeVar("T")
+
+PART = "part"  # draws apart from those of a holdout within a part
 
 
 def unit(name: str, by: str | None) -> str:
@@ -33,9 +35,7 @@ def hold_out(
     Raises:
         DataError: all items are one unit, so that nothing could be left to train on.
     """
-    units = {unit(name(item), by): 0.0 for item in items}
-    for key in units:
-        units[key] = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
+    units = {key: _place(key) for key in (unit(name(item), by) for item in items)}
     held = {key for key, place in units.items() if place < fraction} or {min(units, key=units.__getitem__)}
     if len(held) == len(units):
         raise DataError(
@@ -44,3 +44,33 @@ def hold_out(
         )
     kept = tuple(item for item in items if unit(name(item), by) not in held)
     return kept, tuple(item for item in items if unit(name(item), by) in held)
+
+
+def part_of(
+    items: Sequence[T], name: Callable[[T], str], part: tuple[float, float], by: str | None, what: str
+) -> tuple[T, ...]:
+    """The items of a part: parts that do not overlap share no unit.
+
+    Args:
+        items: what to choose from.
+        name: an item's name.
+        part: from and to, of 0 to 1.
+        by: expression whose one group names an item's unit.
+        what: what the items are, for the message.
+
+    Raises:
+        DataError: nothing falls into the part.
+    """
+    low, high = part
+    chosen = tuple(item for item in items if low <= _place(f"{PART} {unit(name(item), by)}") < high)
+    if not chosen:
+        raise DataError(
+            f"none of {len(items)} files falls into the part {low:g} to {high:g} of {what}",
+            "widen the part, or add files",
+        )
+    return chosen
+
+
+def _place(key: str) -> float:
+    """From 0 to 1, below 1, the same for a name for ever."""
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64

@@ -104,6 +104,7 @@ class Ingredients:
         speech, noise, rir: files in a fixed order; `rir` may be empty.
         mixing: ranges and probabilities.
         speaker: the part of a speech file's name that stays together in a holdout, where the layout knows it.
+        recording: the part of a noise file's name that does.
     """
 
     speech: tuple[Path, ...]
@@ -111,6 +112,7 @@ class Ingredients:
     rir: tuple[Path, ...]
     mixing: Mixing
     speaker: str | None = None
+    recording: str | None = None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -122,9 +124,9 @@ class Ingredients:
         return {"mixing": self.mixing.model_dump(), "files": [len(self.speech), len(self.noise), len(self.rir)]}
 
     def hold_out(self, fraction: float, by: str | None) -> tuple[Ingredients, Ingredients]:
-        """Divides speech by speaker, noises and rooms by file: what validates was never heard in training."""
+        """Divides speech by speaker, noises by recording, rooms by file: what validates was never heard in training."""
         speech = hold_out(self.speech, _stem, fraction, by or self.speaker, "the speech files")
-        noise = hold_out(self.noise, _stem, fraction, None, "the noise files")
+        noise = hold_out(self.noise, _stem, fraction, self.recording, "the noise files")
         rir = hold_out(self.rir, _stem, fraction, None, "the room responses") if self.rir else ((), ())
         rest, held = (replace(self, speech=speech[side], noise=noise[side], rir=rir[side]) for side in (0, 1))
         return rest, held

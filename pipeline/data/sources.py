@@ -18,7 +18,7 @@ from earshot.pipeline.data.config import (
     VoiceBankConfig,
 )
 from earshot.pipeline.data.files import expand, folder, sound_files
-from earshot.pipeline.data.holdout import unit
+from earshot.pipeline.data.holdout import part_of, unit
 from earshot.pipeline.data.ingredients import Ingredients
 from earshot.pipeline.data.manifest import manifest_pairs, number, read_rows
 from earshot.pipeline.data.pairlist import FilePair, PairList
@@ -44,11 +44,25 @@ def material(section: Source, split: Split, rate: int, microphones: int = 1) -> 
             return _pairs(section, rate, microphones)
         case MixConfig():
             rir = sound_files(section.rir) if section.rir else ()
-            return Ingredients(sound_files(section.speech), sound_files(section.noise), rir, section.mixing)
+            noise = sound_files(section.noise) if section.noise else pack_noises(split, section.noises)
+            return Ingredients(sound_files(section.speech), noise, rir, section.mixing)
         case ArrayConfig():
             return _array(section, split, microphones)
         case ManifestConfig():
             return PairList(manifest_pairs(section.path, split, rate, microphones))
+
+
+def pack_noises(split: Split, kinds: tuple[str, ...] = ()) -> tuple[Path, ...]:
+    """The embedded pack's noise of a split, of these kinds or of all. Raises DataError when it has no such kind."""
+    files = sound_files(PACK / "noise" / split)
+    known = {path: path.stem.rpartition("_")[0] for path in files}
+    for kind in kinds:
+        if kind not in known.values():
+            raise DataError(
+                f"data.{split}.noises: the embedded pack has no noise of the kind '{kind}'",
+                f"it has {', '.join(sorted(set(known.values())))}",
+            )
+    return tuple(path for path, kind in known.items() if not kinds or kind in kinds)
 
 
 def _embedded(section: EmbeddedConfig, split: Split, rate: int) -> Material:
@@ -67,9 +81,12 @@ def _array(section: ArrayConfig, split: Split, microphones: int) -> Material:
     embedded = section.speech is None or section.noise is None
     speech = sound_files(section.speech or PACK / "speech" / split)
     noise = sound_files(section.noise or PACK / "noise" / split)
+    noise = part_of(noise, lambda path: path.stem, section.noise_part, section.noise_by, f"data.{split}.noise")
     # Rooms colour the sound and scenes have several noises already; levels are the scenes'.
-    dry = Ingredients(speech, noise, (), Mixing(second_noise=0, filters=0, reverb=0), PACK_VOICE if embedded else None)
-    return ArrayIngredients(dry, section.scenes)
+    mixing, voice = Mixing(second_noise=0, filters=0, reverb=0), PACK_VOICE if embedded else None
+    return ArrayIngredients(
+        Ingredients(speech, noise, (), mixing, voice, section.noise_by), section.scenes, section.input_snr_db
+    )
 
 
 def _voicebank(section: VoiceBankConfig, split: Split, rate: int) -> Material:

@@ -115,7 +115,7 @@ class _Learner(nn.Module):
         frontend = self.student.frontend
         analysed = frontend.analyse(noisy)
         student = _view(self.student, analysed, frontend)
-        loss = weights.task * task_loss(config.loss, frontend.judged, student.spectrum, clean)
+        loss = weights.task * task_loss(config.loss, frontend.judged, student.spectrum, clean, noisy)
         if not self.method.needs_teacher or teacher is None or not weights.teaching:
             return loss
         with torch.no_grad():
@@ -250,5 +250,6 @@ def _validate(
     for clean, noisy in references:
         frontend = model.frontend
         estimate = _view(model, frontend.analyse(noisy[None].to(device)), frontend).spectrum
-        losses.append(float(task_loss(loss, frontend.judged, estimate, clean[None].to(device))))
+        heard = (sound[None].to(device) for sound in (clean, noisy))
+        losses.append(float(task_loss(loss, frontend.judged, estimate, *heard)))
     return sum(losses) / max(1, len(losses))

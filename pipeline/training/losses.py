@@ -5,8 +5,11 @@
     complex         mean | |Y|^(c-1) Y - |S|^(c-1) S |²
     si_sdr          mean -SI-SDR(y, s) / 10        (Le Roux et al. 2019, eq. 3)
     stoi, pesq      see `perceptual.py`
+    waveforms       mean |y - s| + mean |v' - v|           v = x - s, v' = x - y: the noise, and what y leaves of x
+    spectra         mean ||Y| - |S|| + mean ||V'| - |V||   V = X - S, V' = X - Y
 
 Compressed-spectrum losses follow Ephrat et al. 2018 and Braun & Tashev 2021 (arXiv 2009.12286, eq. 5).
+Known (system 3, arXiv 2507.19208): waveforms 10, spectra 1, with the noise estimated by the mask 1 - M.
 """
 
 from __future__ import annotations
@@ -21,7 +24,9 @@ from earshot.pipeline.training.perceptual import disturbance_loss, intelligibili
 _EPSILON = 1e-6
 
 
-def task_loss(config: LossConfig, frontend: Frontend, estimate: Tensor, clean: Tensor) -> Tensor:
+def task_loss(
+    config: LossConfig, frontend: Frontend, estimate: Tensor, clean: Tensor, noisy: Tensor | None = None
+) -> Tensor:
     """The weighted sum above.
 
     Args:
@@ -29,6 +34,8 @@ def task_loss(config: LossConfig, frontend: Frontend, estimate: Tensor, clean: T
         frontend: rebuilds waveforms for SI-SDR.
         estimate: complex64 `[batch, frames, bins]`.
         clean: float32 `[batch, samples]`.
+        noisy: what the estimate was made of, likewise, or `[batch, channels, samples]` whose first channel counts; only
+            `spectra` needs it.
 
     Returns:
         A scalar.
@@ -36,17 +43,24 @@ def task_loss(config: LossConfig, frontend: Frontend, estimate: Tensor, clean: T
     target = frontend.spectrum(clean)
     total = estimate.real.new_zeros(())
     if config.magnitude or config.complex:
-        magnitude = (estimate.real.square() + estimate.imag.square() + _EPSILON**2).sqrt()
-        wanted = (target.real.square() + target.imag.square() + _EPSILON**2).sqrt()
+        magnitude, wanted = _size(estimate), _size(target)
         squeezed, wanted_squeezed = magnitude**config.exponent, wanted**config.exponent
         if config.magnitude:
             total = total + config.magnitude * (squeezed - wanted_squeezed).square().mean()
         if config.complex:
             error = estimate * (squeezed / magnitude) - target * (wanted_squeezed / wanted)
             total = total + config.complex * (error.real.square() + error.imag.square()).mean()
-    if config.si_sdr:
+    if config.si_sdr or config.waveforms:
         signal = frontend.signal(estimate, clean.shape[-1])
-        total = total - config.si_sdr * si_sdr(signal, clean).mean() / 10
+        if config.si_sdr:
+            total = total - config.si_sdr * si_sdr(signal, clean).mean() / 10
+        if config.waveforms:
+            total = total + config.waveforms * 2 * (signal - clean).abs().mean()  # v' - v = s - y
+    if config.spectra:
+        assert noisy is not None
+        heard = frontend.spectrum(noisy if noisy.dim() == 2 else noisy[:, 0])
+        parts = ((estimate, target), (heard - estimate, heard - target))
+        total = total + config.spectra * sum((_size(ours) - _size(theirs)).abs().mean() for ours, theirs in parts)
     if config.stoi or config.pesq:
         power, wanted_power = (spectrum.real.square() + spectrum.imag.square() for spectrum in (estimate, target))
         if config.stoi:
@@ -54,6 +68,11 @@ def task_loss(config: LossConfig, frontend: Frontend, estimate: Tensor, clean: T
         if config.pesq:
             total = total + config.pesq * disturbance_loss(power, wanted_power, frontend).mean()
     return total
+
+
+def _size(spectrum: Tensor) -> Tensor:
+    """Magnitudes whose gradient at zero is finite."""
+    return (spectrum.real.square() + spectrum.imag.square() + _EPSILON**2).sqrt()
 
 
 def si_sdr(estimate: Tensor, clean: Tensor) -> Tensor:

@@ -18,11 +18,13 @@ FRONTEND = Frontend(window=64, hop=32, fft=64)
 DICE = np.random.default_rng(5)
 CLEAN = DICE.standard_normal((2, 320)).astype(np.float32)
 NOISY = (CLEAN + 0.4 * DICE.standard_normal((2, 320))).astype(np.float32)
+HEARD = (CLEAN + DICE.standard_normal((2, 320))).astype(np.float32)  # what an estimate is made of
 
 
 def loss(estimate: np.ndarray = NOISY, **weights: float) -> float:
     config = LossConfig(**(dict.fromkeys(("magnitude", "complex", "si_sdr"), 0.0) | weights))
-    return float(task_loss(config, FRONTEND, FRONTEND.spectrum(torch.from_numpy(estimate)), torch.from_numpy(CLEAN)))
+    spectrum, clean, heard = FRONTEND.spectrum(torch.from_numpy(estimate)), torch.from_numpy(CLEAN), HEARD
+    return float(task_loss(config, FRONTEND, spectrum, clean, torch.from_numpy(heard)))
 
 
 def spectra(sound: np.ndarray) -> np.ndarray:
@@ -47,6 +49,44 @@ def test_the_compressed_losses_are_those_of_numpy(exponent: float) -> None:
     assert loss(CLEAN, magnitude=1, complex=1, exponent=exponent) < 1e-9 < loss(magnitude=1, exponent=exponent)
     # A flipped sign is invisible to magnitudes and not to complex spectra.
     assert loss(-CLEAN, magnitude=1, exponent=exponent) < 1e-9 < loss(-CLEAN, complex=1, exponent=exponent)
+
+
+def test_signal_and_noise_are_judged_alike() -> None:
+    """The published sum, its noise estimated with the mask 1 - M, in float64."""
+    estimate, clean, heard = spectra(NOISY), spectra(CLEAN), spectra(HEARD)
+    mask = estimate / heard
+    left = (1 - mask) * heard
+    magnitudes = np.abs(np.abs(clean) - np.abs(estimate)).mean()
+    noises = np.abs(np.abs(heard - clean) - np.abs(left)).mean()
+    assert loss(spectra=1) == pytest.approx(magnitudes + noises, rel=1e-4)
+    assert noises > 0.1 * magnitudes
+    window = np.sqrt(0.5 - 0.5 * np.cos(2 * np.pi * np.arange(64) / 64))
+    frames = np.fft.irfft(left) * window
+    noise = (frames[:, 1:, :32] + frames[:, :-1, 32:]).reshape(2, -1)[:, :320]
+    samples = np.abs(CLEAN - NOISY).mean() + np.abs((HEARD - CLEAN) - noise).mean()
+    assert loss(waveforms=1) == pytest.approx(samples, rel=1e-4)
+    assert loss(waveforms=10, spectra=1) == pytest.approx(10 * samples + magnitudes + noises, rel=1e-4)
+    # Silence leaves all the noise, and the speech in it.
+    silent = np.zeros_like(CLEAN)
+    assert loss(silent, waveforms=1) == pytest.approx(2 * np.abs(CLEAN).mean(), rel=1e-4)
+    assert loss(CLEAN, waveforms=1, spectra=1) < 1e-4
+
+
+def test_several_microphones_are_judged_at_the_reference() -> None:
+    config = LossConfig(magnitude=0, complex=0, spectra=1)
+    spectrum, clean = FRONTEND.spectrum(torch.from_numpy(NOISY)), torch.from_numpy(CLEAN)
+    two = torch.from_numpy(np.stack([HEARD, NOISY], axis=1))
+    assert float(task_loss(config, FRONTEND, spectrum, clean, two)) == pytest.approx(loss(spectra=1), rel=1e-6)
+    assert float(task_loss(config, FRONTEND, spectrum, clean, two.flip(1))) != pytest.approx(loss(spectra=1), rel=1e-2)
+
+
+def test_weights_of_later_losses_are_named_only_where_used() -> None:
+    """Artifacts are known by these settings: a recipe without them is the one it was before they existed."""
+    before = {"magnitude", "complex", "si_sdr", "stoi", "pesq", "exponent"}
+    assert set(TrainConfig().model_dump(mode="json")["loss"]) == before
+    used = TrainConfig(loss=LossConfig(waveforms=10)).model_dump(mode="json")["loss"]
+    assert set(used) == before | {"waveforms"}
+    assert LossConfig.model_validate(used) == LossConfig(waveforms=10)
 
 
 def test_si_sdr_of_sounds_whose_error_is_known() -> None:
@@ -77,10 +117,10 @@ def test_the_perceptual_losses_count_by_their_weights() -> None:
 
 
 def test_gradients_stay_finite_in_silence() -> None:
-    config = LossConfig(magnitude=0.5, complex=0.5, si_sdr=0.1, stoi=0.1, pesq=0.1)
+    config = LossConfig(magnitude=0.5, complex=0.5, si_sdr=0.1, stoi=0.1, pesq=0.1, waveforms=1, spectra=1)
     for estimate in (torch.zeros(1, 11, 33), 1e-12 * torch.randn(1, 11, 33), torch.randn(1, 11, 33)):
         spectrum = estimate.to(torch.complex64).requires_grad_(True)
-        task_loss(config, FRONTEND, spectrum, torch.zeros(1, 320)).backward()
+        task_loss(config, FRONTEND, spectrum, torch.zeros(1, 320), torch.zeros(1, 320)).backward()
         assert spectrum.grad is not None
         assert bool(torch.view_as_real(spectrum.grad).isfinite().all())
 

@@ -86,10 +86,12 @@ class ArrayIngredients:
     Attributes:
         dry: speech and noise files; levels are the scenes'.
         scenes: array, rooms, distances and levels.
+        input_snr_db: of fixed scenes, in turn; drawn from the scenes' range where empty.
     """
 
     dry: Ingredients
     scenes: ScenesConfig
+    input_snr_db: tuple[float, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -106,7 +108,10 @@ class ArrayIngredients:
         return replace(self, dry=rest), replace(self, dry=held)
 
     def pairs(self, rate: int, count: int | None, seconds: float | None, seed: int) -> tuple[EvalPair, ...]:
-        """`count` fixed scenes (default: one per speech file), grouped by the kind of the first noise in them."""
+        """`count` fixed scenes (default: one per speech file).
+
+        They are grouped by their input SNR where those are given, else by the kind of the first noise in them.
+        """
         speech_files, noise_files = self.dry.speech, self.dry.noise
         order = np.random.default_rng([seed, FIXED, len(self.files)])
         speech, noise = (order.permutation(len(files)) for files in (speech_files, noise_files))
@@ -115,6 +120,8 @@ class ArrayIngredients:
         for index in range(count or len(speech_files)):
             rng = np.random.default_rng([seed, FIXED, len(self.files), index])
             scene, levels = draw_scene(self.scenes, rng), draw_levels(self.scenes, rng)
+            if self.input_snr_db:
+                levels = replace(levels, snr_db=self.input_snr_db[index % len(self.input_snr_db)])
             sources = len(scene.noises) + 1
             source = FixedScene(
                 speech=speech_files[speech[index % len(speech)]],
@@ -127,7 +134,7 @@ class ArrayIngredients:
                 seconds=seconds,
             )
             turn += sources
-            group = unit(source.noises[0].stem, NOISE_GROUP)
+            group = f"snr{levels.snr_db:g}" if self.input_snr_db else unit(source.noises[0].stem, NOISE_GROUP)
             made.append(EvalPair(f"scene{index:04d}_{source.speech.stem}", group, levels.snr_db, source))
         return tuple(made)
 

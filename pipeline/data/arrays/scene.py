@@ -61,7 +61,7 @@ class Scene:
 def draw_scene(config: ScenesConfig, rng: np.random.Generator) -> Scene:
     """Draws a room, an array turned about the vertical, a talker, and noises around them.
 
-    A source beyond a wall is moved into the room, nearer to the array than its distance was drawn.
+    A source beyond a wall is moved straight towards the array until it is in the room.
     """
     size = np.array([rng.uniform(*extent) for extent in config.size_m])
     rt60 = float(rng.uniform(*config.rt60_s))
@@ -70,13 +70,14 @@ def draw_scene(config: ScenesConfig, rng: np.random.Generator) -> Scene:
     rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
     microphones = centre + np.array(positions(config.microphones)) @ rotation.T
 
-    def somewhere(distances: tuple[float, float]) -> Position:
-        angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(*distances)
+    def somewhere(distances: tuple[float, float], degrees: tuple[float, float] = (0, 360)) -> Position:
+        angle, distance = turn + np.radians(rng.uniform(*degrees)), rng.uniform(*distances)
         height = rng.uniform(-SOURCE_HEIGHT_M, SOURCE_HEIGHT_M)
-        place = centre + np.array([distance * np.cos(angle), distance * np.sin(angle), height])
-        return _position(place.clip(SOURCE_FROM_WALL_M, size - SOURCE_FROM_WALL_M))
+        away = np.array([distance * np.cos(angle), distance * np.sin(angle), height])
+        room = np.where(away > 0, size - SOURCE_FROM_WALL_M - centre, centre - SOURCE_FROM_WALL_M)
+        return _position(centre + away * min(1.0, (room / np.abs(away).clip(1e-9)).min()))
 
-    talker = somewhere(config.talker_m)
+    talker = somewhere(config.talker_m, config.talker_deg)
     count = int(rng.integers(config.directional[0], config.directional[1] + 1))
     noises = tuple(somewhere(NOISE_DISTANCE_M) for _ in range(count))
     return Scene(_position(size), rt60, tuple(map(_position, microphones)), talker, noises)

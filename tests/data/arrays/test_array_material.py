@@ -64,6 +64,56 @@ def test_fixed_scenes_are_the_same_every_time_and_say_what_decides_them(ingredie
     assert other[0].source.describe() != pairs[0].source.describe()
 
 
+def test_fixed_scenes_at_given_input_snrs(ingredients):
+    """Levels are held to at the reference microphone; the draws of everything else stay those of a range."""
+    drawn = ingredients.pairs(RATE, 4, 1.0, seed=0)
+    fixed = replace(ingredients, input_snr_db=(-5.0, 0.0, 10.0)).pairs(RATE, 4, 1.0, seed=0)
+    assert [(pair.group, pair.snr_db) for pair in fixed] == [("snr-5", -5), ("snr0", 0), ("snr10", 10), ("snr-5", -5)]
+    assert [pair.source.scene for pair in fixed] == [pair.source.scene for pair in drawn]
+    for pair, same in zip(fixed, drawn, strict=True):
+        (_, noisy), (_, other) = pair.load(), same.load()
+        loud = replace(pair.source, levels=replace(pair.source.levels, snr_db=90.0)).load()[1][0]  # speech alone
+        speech = loud * np.dot(loud, noisy[0]) / np.dot(loud, loud)
+        noise = noisy[0] - speech
+        # Speech and noise of one second are not quite orthogonal, and pauses do not count.
+        assert 10 * np.log10(np.mean(speech**2) / np.mean(noise**2)) == pytest.approx(pair.snr_db, abs=1.5)
+        assert not np.allclose(noisy, other, atol=1e-3)  # negative control: the range draws other levels
+
+
+def test_one_folder_of_noise_divided_between_sections(write, tmp_path):
+    """No recording is on both sides, cuts of one recording stay together, and nothing is left out."""
+    for number in range(12):
+        for cut in "AB":
+            write(f"noise/kind_{number}-{cut}.wav", 0.2)
+    for name in ("a", "b"):
+        write(f"speech/{name}.wav", 0.5)
+
+    def of(low, high, **changes):
+        section = ArrayConfig(
+            kind="array",
+            scenes=SCENES,
+            speech=tmp_path / "speech",
+            noise=tmp_path / "noise",
+            **{"noise_part": (low, high), "noise_by": r"_(\d+)-"} | changes,
+        )
+        return material(section, "train", RATE, 2)
+
+    first, second, whole = (of(*part).dry.noise for part in ((0, 0.6), (0.6, 1), (0, 1)))
+    assert len(whole) == 24 == len(first) + len(second)
+    assert not set(first) & set(second)
+    recordings = [{path.stem.split("-")[0] for path in side} for side in (first, second)]
+    assert not recordings[0] & recordings[1]
+    assert min(map(len, recordings)) > 1
+    rest, held = ({path.stem.split("-")[0] for path in side.dry.noise} for side in of(0, 1).hold_out(0.3, None))
+    assert held and not rest & held
+    # Negative control: without the pattern files are divided one by one.
+    assert {path.stem.split("-")[0] for path in of(0, 0.6, noise_by=None).dry.noise} != recordings[0]
+    with pytest.raises(DataError, match=r"none of 24 files falls into the part 0 to 1e-06 of data\.train\.noise"):
+        of(0, 1e-6)
+    with pytest.raises(ValidationError, match="ascend"):
+        of(0.5, 0.2)
+
+
 def test_no_room_of_training_is_one_of_validation(ingredients):
     sampler = ingredients.sampler(RATE, 0, 0.5)
     trained = {sampler._scene(number).scene for number in range(2)}
@@ -128,6 +178,24 @@ def test_scenes_keep_to_their_ranges():
             assert (np.array(place) > 0).all()
             assert (np.array(place) < size).all()
     assert {len(scene.noises) for scene in scenes} == {0, 1, 2, 3}
+
+
+def test_the_talker_is_where_the_array_looks():
+    """Degrees count from the array's own x axis, which its second microphone gives away, whatever the room."""
+    config = ScenesConfig(microphones="compact5", talker_deg=(80, 100), talker_m=(0.5, 4), directional=(1, 1))
+
+    def degrees(scene, place):
+        centre, along = np.array(scene.microphones[0]), np.array(scene.microphones[1])
+        (x, y), (a, b) = (along - centre)[:2], (np.array(place) - centre)[:2]
+        return np.degrees(np.arctan2(b, a) - np.arctan2(y, x)) % 360
+
+    scenes = [draw_scene(config, np.random.default_rng(seed)) for seed in range(60)]
+    talkers = [degrees(scene, scene.talker) for scene in scenes]
+    assert 79 < min(talkers) < 83
+    assert 97 < max(talkers) < 101
+    noises = [degrees(scene, scene.noises[0]) for scene in scenes]
+    assert min(noises) < 30
+    assert max(noises) > 330
 
 
 def test_cuts_of_a_noise_are_apart():
