@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +88,7 @@ def distill(
             taught = checkpoint.load(inputs["teacher"].file(CHECKPOINT)) if "teacher" in inputs else None
             trained = train(model, settings, sampler, data.validation, seed, work, progress, taught)
         checkpoint.save(trained.model, network, out / CHECKPOINT)
-        write_json(out / CURVES, [asdict(curve) for curve in trained.curves])
+        write_json(out / CURVES, [curve.as_dict() for curve in trained.curves])
         return cost(trained.model)
 
     # The logger changes nothing in the weights, and the launcher's thread count should not either.

@@ -49,7 +49,7 @@ def prune(title: str, settings: PruneConfig, data: Data, seed: int, *, model: St
         sampler = data.sampler(seed + 1, settings.segment_seconds)
         trained = train(pruned.model, settings, sampler, data.validation, seed + 1, work, progress, taught)
         checkpoint.save(trained.model, description.network, out / CHECKPOINT)
-        write_json(out / CURVES, [asdict(curve) for curve in trained.curves])
+        write_json(out / CURVES, [curve.as_dict() for curve in trained.curves])
         write_json(out / REPORT, asdict(pruned.report))
         return cost(trained.model)
 

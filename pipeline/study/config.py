@@ -87,9 +87,9 @@ class Study(Config):
 
     @model_validator(mode="after")
     def _can_be_taught(self) -> Study:
-        online = {name for name, method in self.methods.items() if method.online is not None}
-        if online:
-            check_online(self.train)
+        online = {name: method.online for name, method in self.methods.items() if method.online is not None}
+        for students in online.values():
+            check_online(students, self.train)
         if not self.teachers and (taught := next((name for name in self.methods if name not in online), None)):
             raise ValueError(f"teachers: method '{taught}' needs one")
         return self

@@ -133,7 +133,9 @@ class OnlineConfig(Config):
             for the first.
         distillation: weight of the distance to the other students' outputs.
         task: weight of the task loss beside; 0 as published, where nothing but predicted metrics teaches.
-        history: part of the earlier epochs' clips that the discriminator sees again.
+        scored: how many of an epoch's batches are scored for real and shown to the discriminator; None for all. Scores
+            and discriminator are by far the most of the work.
+        history: part of the earlier epochs' scored clips that the discriminator sees again.
         remembered: how many epochs back these reach; None for all.
         learning_rate: of the discriminator (Adam).
         widths: channels of the discriminator's convolutions.
@@ -143,6 +145,7 @@ class OnlineConfig(Config):
     student: str | None = None
     distillation: Weight = 5.0
     task: Weight = 0.0
+    scored: Positive | None = None
     history: Annotated[float, Field(ge=0, le=1)] = 0.2
     remembered: Positive | None = None
     learning_rate: Annotated[float, Field(gt=0)] = 5e-4
@@ -156,18 +159,25 @@ class OnlineConfig(Config):
             raise ValueError(f"student is one of the metrics: {', '.join(self.metrics)}")
         return self
 
+    @model_serializer(mode="wrap")
+    def _later_one_only_where_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As in `LossConfig`."""
+        return {name: value for name, value in handler(self).items() if name != "scored" or value}
+
     @property
     def stays(self) -> int:
         """Index of the student that stays."""
         return 0 if self.student is None else self.metrics.index(self.student)
 
 
-def check_online(train: TrainConfig) -> None:
+def check_online(online: OnlineConfig, train: TrainConfig) -> None:
     """Raises ValueError where online students cannot be trained so."""
     if train.launcher.devices > 1:
         raise ValueError("online students train on one device: set launcher.devices to 1")
     if train.epochs < 2:
         raise ValueError("the first epoch with online is the discriminator's: set epochs to 2 or more")
+    if online.scored is not None and online.scored > train.steps_per_epoch:
+        raise ValueError(f"online.scored: an epoch has {train.steps_per_epoch} batches, not {online.scored}")
 
 
 class DistillConfig(TeachingConfig):
@@ -185,7 +195,7 @@ class DistillConfig(TeachingConfig):
             return self
         if self.method != "none":
             raise ValueError("online students teach each other: leave out method, or online")
-        check_online(self)
+        check_online(self.online, self)
         return self
 
 

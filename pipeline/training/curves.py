@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from earshot.core.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Curve:
-    """One epoch: mean training loss, validation loss, and whether its weights were the best so far."""
+    """One epoch: mean training loss, validation loss, and whether its weights were the best so far.
+
+    Attributes:
+        metrics: means over validation, where training is towards metrics, in their own units.
+    """
 
     epoch: int
     train_loss: float
     validation_loss: float
     best: bool
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON data; `metrics` only where there are any."""
+        content = asdict(self)
+        return content if self.metrics else {name: value for name, value in content.items() if name != "metrics"}
 
 
 def epochs_since_best(curves: Sequence[Curve]) -> int:
@@ -45,6 +56,8 @@ def open_log(kind: str, work: Path, writes: bool = True) -> Callable[[Curve], No
         def to_tensorboard(curve: Curve) -> None:
             writer.add_scalar("loss/train", curve.train_loss, curve.epoch)
             writer.add_scalar("loss/validation", curve.validation_loss, curve.epoch)
+            for name, value in curve.metrics.items():
+                writer.add_scalar(f"validation/{name}", value, curve.epoch)
             writer.flush()
 
         return to_tensorboard
@@ -54,6 +67,7 @@ def open_log(kind: str, work: Path, writes: bool = True) -> Callable[[Curve], No
         raise UsageError("log: mlflow is not installed", "pip install 'earshot[mlflow]'") from error
 
     def to_mlflow(curve: Curve) -> None:
-        mlflow.log_metrics({"train_loss": curve.train_loss, "validation_loss": curve.validation_loss}, curve.epoch)
+        losses = {"train_loss": curve.train_loss, "validation_loss": curve.validation_loss}
+        mlflow.log_metrics({**losses, **curve.metrics}, curve.epoch)
 
     return to_mlflow

@@ -64,10 +64,12 @@ class Targets:
 
     Attributes:
         values: float32 `[clips, metrics]`, NaN where a clip could not be scored.
+        means: metric -> mean in its own unit over the clips that were scored, where there are any.
         reasons: metric -> why the first clip without a score has none.
     """
 
     values: np.ndarray
+    means: Mapping[str, float]
     reasons: Mapping[str, str]
 
 
@@ -94,10 +96,12 @@ class MetricScorer:
         values = [
             [scaled(name, row.values[name]) if name in row.values else np.nan for name in metrics] for row in rows
         ]
+        scored = {name: [row.values[name] for row in rows if name in row.values] for name in metrics}
+        means = {name: math.fsum(found) / len(found) for name, found in scored.items() if found}
         reasons: dict[str, str] = {}
         for row in rows:
             reasons = {**row.failures, **reasons}
-        return Targets(np.array(values, np.float32), reasons)
+        return Targets(np.array(values, np.float32), means, reasons)
 
 
 @contextmanager

@@ -7,8 +7,9 @@ follows the gradient of the prediction of its metric while it stays near what th
     discriminator    L = mean (D(s, y) - metrics(s, y))²     y: enhanced, noisy (real scores) and clean (all ones)
 
 G, s and y are log(1 + |spectrum|). An epoch trains the students on its clips, then has one of them, drawn at random,
-enhance the clips, scores the result for real, and trains D on all three kinds of y, on a shuffle of the enhanced clips
-with a share of earlier epochs' ones, and on all three kinds again. In the first epoch D learns alone.
+enhance the clips (with `scored`, those of so many batches), scores the result for real, and trains D on all three kinds
+of y, on a shuffle of the enhanced clips with a share of earlier epochs' ones, and on all three kinds again. In the
+first epoch D learns alone, but for a task loss.
 
 Source: the authors' code (known): one discriminator with an output a metric, order and losses as above, constant rates
 of 5e-4 (Adam), gradients clipped at 5. Different here: segments of equal length in place of whole files in batches of
@@ -21,7 +22,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +74,7 @@ def train_online(
 
     Returns:
         The student, and curves whose `validation_loss` is 1 - its mean scaled metric, a clip without a score counting
-        as the worst.
+        as the worst; `metrics` are what it reaches in the metrics of all students.
 
     Raises:
         UsageError: a metric that cannot be trained towards, or that needs a higher rate.
@@ -163,13 +164,12 @@ class _Training:
         judge_optimiser = torch.optim.Adam(discriminator.parameters(), lr=online.learning_rate)
         self.judge, self.judge_optimiser = self.fabric.setup(discriminator, judge_optimiser)
         self.stays = students[online.stays]
+        self.scored = online.scored or config.steps_per_epoch
 
     def run(self, validation: Sequence[EvalPair], work: Path) -> Trained:
         config = self.config
         optimisers = _Optimisers([*self.optimisers, self.judge_optimiser])
-        replay = Replay(
-            work / "replay", config.steps_per_epoch * config.batch, self.online.history, self.online.remembered
-        )
+        replay = Replay(work / "replay", self.scored * config.batch, self.online.history, self.online.remembered)
         fresh = copy.deepcopy(self.learner.state_dict()), copy.deepcopy(optimisers.state_dict())
         state = restore(work, self.learner, optimisers)
         if not state.curves or not replay.is_whole(len(state.curves)):
@@ -186,12 +186,12 @@ class _Training:
                 break
             torch.manual_seed(_seed(self.seed, epoch))  # for networks that draw while they train
             loss = self._train_students(epoch)
-            validated = self._validate(references)
+            validated, metrics = self._validate(references)
             drawn = self._score(epoch)
             self._train_discriminator(epoch, drawn, replay)
             replay.add(epoch, drawn.clips)
             best = validated < min((curve.validation_loss for curve in state.curves if curve.best), default=math.inf)
-            curve = Curve(epoch, loss, validated, best)
+            curve = Curve(epoch, loss, validated, best, metrics)
             weights = copy.deepcopy(self.stays.state_dict()) if best else state.best_weights
             state = Snapshot((*state.curves, curve), weights)
             log(curve)
@@ -214,7 +214,7 @@ class _Training:
             return 0.0
         self.judge.train().requires_grad_(False)
         total = 0.0
-        for step, (clean, noisy) in self._batches(epoch):
+        for step, (clean, noisy) in self._batches(epoch, self.config.steps_per_epoch):
             analysed = self.frontend.analyse(noisy)
             target = _features(self.frontend.judged.spectrum(clean))
             spectra = [
@@ -230,7 +230,7 @@ class _Training:
                     score = self.judge(target, own)[:, index]
                     loss = student_loss(score, own, others, self.online.distillation)
                 if self.online.task:
-                    heard = task_loss(self.config.loss, self.frontend.judged, spectrum, clean)
+                    heard = task_loss(self.config.loss, self.frontend.judged, spectrum, clean, noisy)
                     loss = loss + self.online.task * heard
                 losses.append(loss)
             for name, loss, student, optimiser in zip(
@@ -246,10 +246,10 @@ class _Training:
 
     @torch.no_grad()
     def _score(self, epoch: int) -> _Drawn:
-        """The epoch's clips, enhanced by one student, with the real metrics of enhanced and noisy signals."""
+        """The epoch's scored clips, enhanced by one student, with the real metrics of enhanced and noisy signals."""
         chosen = self.students[int(np.random.default_rng([self.seed, epoch, 0]).integers(len(self.students)))].eval()
         parts = []
-        for _, (clean, noisy) in self._batches(epoch):
+        for _, (clean, noisy) in self._batches(epoch, self.scored):
             analysed = self.frontend.analyse(noisy)
             enhanced = self.frontend.synthesise(analysed, chosen(analysed.sequence))
             parts.append(
@@ -307,20 +307,22 @@ class _Training:
         optimiser.step()
 
     @torch.no_grad()
-    def _validate(self, references: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
-        """1 - the mean scaled metric of the student that stays; infinite where it scores not a single clip."""
+    def _validate(self, references: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[float, Mapping[str, float]]:
+        """Of the student that stays: 1 - its mean scaled metric, infinite where it scores nothing; means of all."""
         self.stays.eval()
-        metric = self.online.metrics[self.online.stays]
         enhanced = [
             self.stays.enhance(torch.from_numpy(noisy)[None].to(self.fabric.device))[0].float().cpu().numpy()
             for _, noisy in references
         ]
-        values = self.scorer.score([metric], [clean for clean, _ in references], enhanced).values
-        return math.inf if np.isnan(values).all() else 1 - float(np.nan_to_num(values).mean(dtype=np.float64))
+        targets = self.scorer.score(self.online.metrics, [clean for clean, _ in references], enhanced)
+        values = targets.values[:, self.online.stays]
+        loss = math.inf if np.isnan(values).all() else 1 - float(np.nan_to_num(values).mean(dtype=np.float64))
+        return loss, targets.means
 
-    def _batches(self, epoch: int) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
-        """(step, (clean, noisy)) of an epoch, on the device; the same ones whenever they are asked for."""
-        steps = range(epoch * self.config.steps_per_epoch, (epoch + 1) * self.config.steps_per_epoch)
+    def _batches(self, epoch: int, count: int) -> Iterator[tuple[int, tuple[Tensor, Tensor]]]:
+        """(step, (clean, noisy)) of an epoch's first `count`, on the device; the same ones whenever asked for."""
+        first = epoch * self.config.steps_per_epoch
+        steps = range(first, first + count)
         for step, (clean, noisy) in zip(steps, batches(self.sampler, steps, self.config.batch), strict=True):
             yield step, (clean.to(self.fabric.device), noisy.to(self.fabric.device))
 

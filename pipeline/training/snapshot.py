@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import pickle
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ def store(work: Path, state: Snapshot, learner: nn.Module, optimiser: Any) -> No
         "learner": learner.state_dict(),
         "optimiser": optimiser.state_dict(),
         "best_weights": state.best_weights,
-        "curves": [asdict(curve) for curve in state.curves],
+        "curves": [curve.as_dict() for curve in state.curves],
     }
     torch.save(content, buffer)
     # Not every byte of the format is covered by a checksum of its own.

@@ -55,6 +55,9 @@ def test_real_scores_of_clips_in_memory() -> None:
         found = scorer.score(["pesq_wb", "csig"], [*clean, clean[0]], [*noisy, clean[0]])
         again = scorer.score(["pesq_wb"], clean[:1], noisy[:1])
     assert found.values.shape == (3, 2)
+    assert set(found.means) == {"pesq_wb", "csig"}
+    raw = [pesq.pesq(16000, *(one.astype(np.float64) for one in pair), "wb") for pair in (*pairs, (clean[0], clean[0]))]
+    assert found.means["pesq_wb"] == pytest.approx(np.mean(raw), abs=1e-6)
     for row, (reference, heard) in enumerate(pairs):
         mos = pesq.pesq(16000, reference.astype(np.float64), heard.astype(np.float64), "wb")
         assert found.values[row, 0] == pytest.approx(1 / (1 + math.exp(-1.5 * (mos - 2.5))), abs=1e-6)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import tiny_online as online
 import tiny_training as tiny
 import torch
@@ -24,6 +25,7 @@ from earshot.models.metric_discriminator import MetricDiscriminator
 from earshot.models.streaming import StreamingModel
 from earshot.pipeline.data.config import DataConfig
 from earshot.pipeline.data.open import open_data
+from earshot.pipeline.training.config import OnlineConfig
 from earshot.pipeline.training.metric_targets import open_scorer
 from earshot.pipeline.training.online import discriminator_loss, student_loss, train_online
 
@@ -129,6 +131,43 @@ def test_students_learn_from_the_discriminator_and_from_each_other(tmp_path: Pat
     assert len(set(found.values())) == 4, found
 
 
+class Asked:
+    """Remembers which steps were asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def batch(self, step: int, size: int) -> tuple[tiny.Audio, tiny.Audio]:
+        self.asked.append(step)
+        return tiny.Tones().batch(step, size)
+
+
+def test_the_discriminator_sees_only_the_scored_batches(tmp_path: Path) -> None:
+    found = {}
+    for name, scored in (("all", {}), ("named", {"scored": 3}), ("two", {"scored": 2})):
+        sampler, config = Asked(), online.settings(online={"history": 0.5, **scored})
+        networks = online.students(config)
+        online.run(tmp_path / name, config, sampler=sampler, students=networks)
+        clips = {
+            len(safetensors.torch.load((tmp_path / name / "replay" / f"{epoch}.clips").read_bytes()[32:])["targets"])
+            for epoch in range(3)
+        }
+        found[name] = (clips, sampler.asked, tiny.digest(networks[1]))  # its last weights
+    assert found["all"] == found["named"], "all of an epoch's batches are what goes without saying"
+    clips, asked, digest = found["two"]
+    assert clips == {2 * 2} and found["all"][0] == {3 * 2}
+    # The first epoch is the discriminator's; in the others the students train on all batches.
+    assert asked == [0, 1, 3, 4, 5, 3, 4, 6, 7, 8, 6, 7]
+    assert digest != found["all"][2]
+
+
+def test_settings_from_before_a_key_existed_are_written_alike() -> None:
+    """Identities of artifacts stand on them."""
+    known = set(OnlineConfig.model_fields) - {"scored"}
+    assert set(OnlineConfig().model_dump(mode="json")) == known
+    assert OnlineConfig(scored=2).model_dump(mode="json")["scored"] == 2
+
+
 class Muffled(tiny.Tones):
     """The noise is small, and clips are 20 dB too quiet: louder is better, and only the second metric says so."""
 
@@ -188,6 +227,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs(tmp_path: Path) -> No
         ({"online": {"student": "stoi"}}, "student is one of the metrics"),
         ({"metrics": ("stoi", "stoi")}, "named twice"),
         ({"online": {"history": 1.5}}, "history"),
+        ({"online": {"scored": 4}}, "online.scored: an epoch has 3 batches, not 4"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any], reason: str) -> None:
