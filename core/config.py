@@ -7,7 +7,7 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, Union
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -85,6 +85,14 @@ def _known_keys(model: type[BaseModel], path: list[str]) -> list[str]:
         # A union's tag and a list's index stand in the path but name no field.
         models = following or models
     return sorted({name for current in models for name in current.model_fields})
+
+
+def has_free_names(annotation: Any) -> bool:
+    """Whether a field is a mapping from names of the user's own to config classes, as a study's `methods`."""
+    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is dict:
+        return bool(models_in(annotation))
+    return origin in (Annotated, Union, types.UnionType) and any(has_free_names(part) for part in parts)
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

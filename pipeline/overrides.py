@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from earshot.core.config import models_in
+from earshot.core.config import has_free_names, models_in
 from earshot.core.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -67,11 +67,12 @@ def variables(value: Any) -> set[str]:
 
 
 def dotted_keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
-    """Every dotted path a model knows."""
+    """Every dotted path a model knows; `NAME` stands where a name is the user's own."""
     for name, field in model.model_fields.items():
         yield prefix + name
+        own = "NAME." if has_free_names(field.annotation) else ""
         for inner in models_in(field.annotation):
-            yield from dotted_keys(inner, f"{prefix}{name}.")
+            yield from dotted_keys(inner, f"{prefix}{name}.{own}")
 
 
 def _look_up(match: re.Match[str], environment: Mapping[str, str], path: str) -> str:
@@ -86,7 +87,11 @@ def _look_up(match: re.Match[str], environment: Mapping[str, str], path: str) ->
 
 def _check_known(model: type[BaseModel], parts: list[str]) -> None:
     models: list[type[BaseModel]] = [model]
+    named = False
     for part in parts:
+        if named:
+            named = False
+            continue
         if part.isdigit():  # a list may stand for a model that holds one, as `budgets` does
             models += [
                 inner for found in models for key in found.model_fields.values() for inner in models_in(key.annotation)
@@ -95,6 +100,7 @@ def _check_known(model: type[BaseModel], parts: list[str]) -> None:
         annotations = [found.model_fields[part].annotation for found in models if part in found.model_fields]
         if not annotations:
             raise ConfigError(f"--set {'.'.join(parts)}: unknown key", _suggest(model, parts))
+        named = any(has_free_names(annotation) for annotation in annotations)
         models = [inner for annotation in annotations for inner in models_in(annotation)]
         if not models:
             return  # a plain value, or a mapping whose keys are free; the parse that follows judges the value

@@ -127,6 +127,27 @@ def test_two_folders_in_place_of_one(tree: Path) -> None:
     assert [pair.group for pair in opened(tree, test=section).test] == ["1", "1", "2"]
 
 
+def test_every_second_pair_by_name(tree: Path) -> None:
+    section = {"kind": "pairs", "path": str(tree / "test")}
+    assert [pair.id for pair in opened(tree, test=section | {"every": 2}).test] == ["ls_1", "vbd_2"]
+    assert [pair.id for pair in opened(tree, test=section | {"every": 9}).test] == ["ls_1"]
+
+
+def test_a_mix_in_the_packs_noise_of_some_kinds_keeps_the_splits_apart(tree: Path) -> None:
+    cabin = {"kind": "mix", "speech": str(tree / "speech"), "noises": ["car", "wind"]}
+    voices = {"kind": "mix", "speech": str(tree / "test" / "clean"), "noises": ["car"], "pairs": 4}
+    data = opened(tree, train=cabin, test=voices)
+    train, test = set(data.train.files), files_of(data.test)
+    assert {path.stem.rpartition("_")[0] for path in train if "pack" in path.parts} == {"car", "wind"}
+    assert {path.name for path in test if "pack" in path.parts} == {"car_0.flac"}
+    assert not train & test
+    everything = {key: value for key, value in cabin.items() if key != "noises"}
+    assert {"babble", "hum"} < {path.stem.rpartition("_")[0] for path in opened(tree, train=everything).train.files}
+    with pytest.raises(DataError, match=r"data\.train\.noises: .*no noise of the kind 'cra'") as caught:
+        opened(tree, train=cabin | {"noises": ["cra"]})
+    assert "babble, car" in str(caught.value.hint)
+
+
 def test_equal_names_in_two_subfolders_stay_two_pairs(write, tree: Path) -> None:
     for side in ("clean", "noisy"):
         for place in ("kitchen", "street"):
@@ -368,6 +389,7 @@ def test_a_manifest_that_is_none(tree: Path, content: bytes | None) -> None:
         ({"train": {"kind": "mixture"}}, "train"),
         ({"train": {"kind": "embedded", "mixing": {"snr_db": [10, -5]}}}, "ascend"),
         ({"train": {"kind": "embedded", "mixing": {"reverb": 1.5}}}, "less than or equal to 1"),
+        ({"train": {"kind": "mix", "speech": "a", "noise": "b", "noises": ["car"]}}, "leave out noise, or noises"),
         ({"validation": {"kind": "holdout", "fraction": 0}}, "greater than 0"),
         ({"validation": {"kind": "holdout", "by": "p\\d+"}}, r"exactly one \(group\)"),
         ({"test": {"kind": "pairs", "path": "x", "group": "("}}, "regular expression"),

@@ -11,6 +11,7 @@ import yaml
 
 from earshot.core.errors import ConfigError, UsageError
 from earshot.pipeline.overrides import apply_overrides, dotted_keys, expand_variables
+from earshot.models.registry import build
 from earshot.pipeline.recipe import STAGES, USUAL_RATIO, Recipe, builtin_recipes, load_recipe
 
 
@@ -27,8 +28,18 @@ def test_example_recipes_load(path):
     assert load_recipe(str(path)).name == path.stem
 
 
-def test_the_built_in_recipes_load(tmp_path: Path) -> None:
-    assert list(builtin_recipes()) == ["quickstart", "real16k"]
+@pytest.mark.parametrize("name", builtin_recipes())
+def test_every_built_in_recipe_loads_under_its_name_and_names_networks_that_build(name: str, tmp_path: Path) -> None:
+    needs_data = "${EARSHOT_DATA}" in builtin_recipes()[name].read_text()
+    recipe = load_recipe(name, data=tmp_path if needs_data else None)
+    assert recipe.name == name
+    for section in (recipe.student, recipe.teacher):
+        if section is not None and section.network is not None:
+            built = build(section.network, recipe.frontend, section.params)
+            assert built.causal or section is recipe.teacher
+
+
+def test_the_recipes_for_a_start_load(tmp_path: Path) -> None:
     assert load_recipe("quickstart").stages == STAGES
     real = load_recipe("real16k", data=tmp_path)
     assert real.data.train.speech == tmp_path / "train" / "speech"

@@ -45,6 +45,19 @@ def test_mistakes_are_named_with_their_place(tmp_path: Path, changes: dict[str, 
         load_study(str(write_study(tmp_path, **changes)))
 
 
+def test_keys_change_and_the_data_folder_is_named_at_the_call(tmp_path: Path) -> None:
+    path = write_study(tmp_path)
+    changed = load_study(str(path), ["seeds=[7]", "methods.output.weight=0.25"])
+    assert changed.seeds == (7,) and changed.methods["output"].weight == 0.25
+    with pytest.raises(ConfigError, match=r"methods\.output\.wait: unknown key"):
+        load_study(str(path), ["methods.output.wait=1"])
+    with pytest.raises(UsageError, match="--data has no effect"):
+        load_study(str(path), data=tmp_path)
+    test = {"kind": "pairs", "path": "${EARSHOT_DATA}/pairs"}
+    elsewhere = write_study(tmp_path, data=yaml.safe_load(path.read_text())["data"] | {"test": test})
+    assert load_study(str(elsewhere), data=tmp_path).data.test.path == tmp_path / "pairs"  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
