@@ -39,7 +39,7 @@ VIEWS = ("channel", "global", "local")
 _EPSILON = 1e-3  # on the deviation: silence stays silence
 _MOMENTUM = 0.01  # of the norms without bias before them
 _RESCALED_TO = 0.1  # deviation that initial weights are drawn towards (DEMUCS, arXiv 1909.01174)
-_WIDE, _NEAR = 31, 7  # kernels of depthwise convolutions and of local attention
+WIDE, NEAR = 31, 7  # kernels of depthwise convolutions and of local attention
 
 
 class MannerParams(Config):
@@ -51,6 +51,7 @@ class MannerParams(Config):
         kernel, stride: of the strided convolutions.
         chunk: samples at a stage's rate that global and local attention see as one, half of it shared with the next.
         attention: at every stage, or at the deepest of encoder and decoder only.
+        momentum: of all norms, for trainings of hundreds of steps; None as published, 0.01 for most of them.
     """
 
     hidden: int = Field(default=60, ge=6)
@@ -59,6 +60,7 @@ class MannerParams(Config):
     stride: int = Field(default=4, ge=1)
     chunk: int = Field(default=64, ge=2, multiple_of=2)
     attention: Literal["every", "deepest"] = "every"
+    momentum: float | None = Field(default=None, gt=0, le=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> MannerParams:
@@ -93,7 +95,10 @@ class Manner(StreamingModel):
         )
         self.mask = MaskGate(params.hidden)
         self.output = nn.Conv1d(params.hidden, 1, 3, padding=1)
-        _rescale(self)
+        rescale(self)
+        for part in self.modules():
+            if isinstance(part, nn.BatchNorm1d) and params.momentum is not None:
+                part.momentum = params.momentum
 
     def trace(self, sequence: Tensor) -> Trace:
         """Enhanced chunks `[batch, 1, frames, hop]`; layers are the stages' outputs, the latent the bottleneck's.
@@ -249,7 +254,7 @@ class LocalAttention(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.depthwise = nn.Sequential(*_depthwise(width))
-        self.gains = _normed(2, 1, kernel=_NEAR)
+        self.gains = _normed(2, 1, kernel=NEAR)
 
     def forward(self, chunks: Tensor) -> Tensor:
         """`[batch, width, chunks, chunk]` of the same shape."""
@@ -278,15 +283,15 @@ def _normed(inputs: int, outputs: int, *, kernel: int = 1, relu: bool = False) -
 
 
 def _depthwise(width: int) -> tuple[nn.Module, ...]:
-    conv = nn.Conv1d(width, width, _WIDE, padding=_WIDE // 2, groups=width, bias=False)
+    conv = nn.Conv1d(width, width, WIDE, padding=WIDE // 2, groups=width, bias=False)
     return conv, nn.BatchNorm1d(width), nn.SiLU()
 
 
 @torch.no_grad()
-def _rescale(module: nn.Module) -> None:
+def rescale(module: nn.Module) -> None:
     """Divides each convolution's weights and biases by √(its weights' deviation / 0.1)."""
     for part in module.modules():
-        if isinstance(part, nn.Conv1d | nn.ConvTranspose1d):
+        if isinstance(part, nn.Conv1d | nn.ConvTranspose1d | nn.Conv2d | nn.ConvTranspose2d):
             scale = (part.weight.std() / _RESCALED_TO).sqrt()
             for parameter in part.parameters():
                 parameter.div_(scale)

@@ -25,6 +25,7 @@ NETWORKS = {
     "ft_jnf": "earshot.models.ft_jnf:FtJnf",
     "ft_jnf_offline": "earshot.models.ft_jnf:FtJnfOffline",
     "manner": "earshot.models.manner:Manner",
+    "manner_causal": "earshot.models.manner_causal:CausalManner",
     "metricgan": "earshot.models.metricgan:MetricGan",
     "metricgan_offline": "earshot.models.metricgan:MetricGanOffline",
     "mobile_unet": "earshot.models.mobile_unet:MobileUnet",

@@ -40,6 +40,11 @@ SIZES: dict[str, list[dict[str, Any]]] = {
     "dccrn": [{"channels": [3, 4, 5], "hidden": 6}, {"channels": [4], "hidden": 3}],
     "dptnet": [{"basis": 12, "kernel": 16, "stride": 8, "width": 8, "heads": 2, "hidden": 5, "blocks": 2, "chunk": 10}],
     "manner": [{"hidden": 6, "depth": 2}],
+    "manner_causal": [
+        {"hidden": 6, "depth": 2},
+        {"hidden": 7, "depth": 3, "attention": "deepest", "chunk": 5, "window": 3, "kernel": 9, "pace": 0.3},
+        {"hidden": 6, "depth": 1, "stride": 2, "kernel": 2, "chunk": 100, "window": 1},
+    ],
     "mobile_unet": [
         {"channels": [4, 6, 8], "hidden": 9, "mask_hidden": 5},
         {"channels": [4, 6], "strides": [4, 8], "lookback": 0, "kernel_time": 1, "hidden": 5, "forget": 0.2},

@@ -28,6 +28,11 @@ STREAMS: dict[str, tuple[Frontend, dict[str, Any], set[str]]] = {
         {"basis": 8, "kernel": 32, "stride": 16, "bottleneck": 4, "inner": 6, "blocks": 1, "stacks": 1},
         set(),
     ),
+    "manner_causal": (
+        Frontend(kind="wave", hop=32),
+        {"hidden": 6, "depth": 2, "attention": "deepest", "chunk": 4, "window": 3},
+        set(),
+    ),
     "mobile_unet": (
         Frontend(**SIZES),
         {"channels": [4, 6], "strides": [4, 2], "hidden": 6, "mask_hidden": 4},
@@ -39,7 +44,7 @@ STREAMS: dict[str, tuple[Frontend, dict[str, Any], set[str]]] = {
         {"LOG", "MINIMUM", "REVERSE_V2"},
     ),
 }
-UNCOMPARED = {"conv_tasnet": "DIV", "mobile_unet": "DIV", "ft_jnf": "REVERSE_V2"}
+UNCOMPARED = {"conv_tasnet": "DIV", "manner_causal": "DIV", "mobile_unet": "DIV", "ft_jnf": "REVERSE_V2"}
 
 
 @pytest.mark.slow
