@@ -5,11 +5,12 @@ an LSTM of 128 over time; linear to 2 and tanh: a compressed complex mask, decom
 
     M = -(1/C) ln((K - K m) / (K + K m)),   K = C = 1,   which is 2 artanh(m)
 
-and applied to the reference microphone. STFT 512/256, square-root Hann, 16 kHz. Computed: with M = 5, 1,206,786
-parameters with both LSTMs bidirectional and 877,826 with a causal LSTM over time; sizes 128/64 are 25.6 % of the
-former, 48/24 3.9 %.
+and applied to the reference microphone. What these constants compress they decompress: the linear layer gives M itself
+here (its weights are twice the published ones), out of operators that integer devices have. STFT 512/256, square-root
+Hann, 16 kHz. Computed: with M = 5, 1,206,786 parameters with both LSTMs bidirectional and 877,826 with a causal LSTM
+over time; sizes 128/64 are 25.6 % of the former, 48/24 3.9 %.
 
-    [2M, frames, bins] ─> LSTM over bins, frame by frame ─> LSTM over frames, bin by bin ─> linear ─> tanh ─> 2 artanh
+    [2M, frames, bins] ─> LSTM over bins, frame by frame ─> LSTM over frames, bin by bin ─> linear ─> M
 """
 
 from __future__ import annotations
@@ -23,10 +24,8 @@ from torch import Tensor, nn
 
 from earshot.core.config import Config
 from earshot.models.frontend import Frontend
-from earshot.models.layers import RecurrentLstm, fold
+from earshot.models.layers import RecurrentLstm, fold, linear
 from earshot.models.streaming import State, StreamingModel, Trace
-
-_LIMIT = 1 - 1e-4  # of the compressed mask: 2 artanh stays below 10
 
 
 class FtJnfParams(Config):
@@ -53,6 +52,7 @@ class FtJnf(StreamingModel):
         self.over_bins = nn.LSTM(frontend.inputs, params.hidden_frequency, batch_first=True, bidirectional=True)
         self.over_frames = RecurrentLstm(2 * params.hidden_frequency, params.hidden_time)
         self.to_mask = nn.Linear(params.hidden_time, 2)
+        self.folded: WrittenOut | None = None
 
     def initial_state(self, batch: int = 1) -> State:
         """Output and cell of the LSTM over time for every bin, `[batch, 1, bins, hidden]` as channels first."""
@@ -63,10 +63,11 @@ class FtJnf(StreamingModel):
     def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:
         """One frame: features `[batch, 2M, 1, bins]` -> complex mask `[batch, 2, 1, bins]`."""
         batch, _, _, bins = frame.shape
-        seen = self.over_bins(frame[:, :, 0].transpose(1, 2))[0]
+        rows = frame[:, :, 0].transpose(1, 2)
+        seen = self.over_bins(rows)[0] if self.folded is None else self.folded(rows)
         held = [state[name][:, :, 0].transpose(1, 2).reshape(batch * bins, -1) for name in ("out", "cell")]
         out, cell = self.over_frames.step(seen.reshape(batch * bins, -1), *held)
-        mask = decompressed(torch.tanh(self.to_mask(out))).reshape(batch, bins, 2).transpose(1, 2)[:, :, None]
+        mask = self.to_mask(out).reshape(batch, bins, 2).transpose(1, 2)[:, :, None]
         following = [value.reshape(batch, bins, -1).transpose(1, 2)[:, :, None] for value in (out, cell)]
         return mask, dict(zip(("out", "cell"), following, strict=True))
 
@@ -75,10 +76,56 @@ class FtJnf(StreamingModel):
         return _trace(self, sequence, self.over_frames)
 
     def prepare_for_export(self) -> FtJnf:
-        """A copy in eval mode with the time LSTM's weights gate by gate."""
+        """A copy in eval mode with the time LSTM's weights gate by gate, and the LSTM over bins written out."""
         folded = copy.deepcopy(self).eval()
         fold(folded)
+        folded.folded = WrittenOut(folded.over_bins)
         return folded
+
+
+class WrittenOut(nn.Module):
+    """An LSTM over a sequence in both directions, step by step, for graphs without loops.
+
+    Step k of one direction and step k of the other are two rows of the same tensors, so that they share all operators
+    but their weights: 21 of them a step, where two LSTMs of their own take 32. Gates stand side by side as
+    [input, forget, output | cell].
+
+    Args:
+        lstm: one layer, `batch_first`, bidirectional.
+    """
+
+    def __init__(self, lstm: nn.LSTM) -> None:
+        super().__init__()
+        self.hidden = lstm.hidden_size
+
+        def gates(name: str) -> Tensor:
+            entering, forget, cell, leaving = lstm.get_parameter(name).chunk(4)
+            return torch.cat([entering, forget, leaving, cell])
+
+        ends = ("l0", "l0_reverse")
+        biases = [gates(f"bias_ih_{end}") + gates(f"bias_hh_{end}") for end in ends]
+        self.into = nn.ModuleList(
+            linear(gates(f"weight_ih_{end}"), bias) for end, bias in zip(ends, biases, strict=True)
+        )
+        self.again = nn.ModuleList(linear(gates(f"weight_hh_{end}"), None) for end in ends)
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """`[batch, length, inputs]` -> `[batch, length, 2 hidden]`, as the LSTM's output."""
+        batch, length, _ = sequence.shape
+        forth, back = (into(sequence.transpose(0, 1).flatten(0, 1)).split(batch) for into in self.into)
+        cell: Tensor | None = None
+        outputs: list[tuple[Tensor, ...]] = []
+        for rows in zip(forth, reversed(back), strict=True):
+            past = outputs[-1] if outputs else ()
+            heard = [row + again(held) for row, again, held in zip(rows, self.again, past, strict=False)] or rows
+            both = torch.cat(tuple(heard))
+            entering, forget, leaving = torch.sigmoid(both[:, : -self.hidden]).chunk(3, 1)
+            new = entering * torch.tanh(both[:, -self.hidden :])
+            cell = new if cell is None else forget * cell + new
+            outputs.append((leaving * torch.tanh(cell)).split(batch))
+        ahead, behind = zip(*outputs, strict=True)
+        joined = torch.cat([torch.cat(ahead), torch.cat(behind[::-1])], 1)
+        return joined.unflatten(0, (length, batch)).transpose(0, 1)
 
 
 class FtJnfOffline(StreamingModel):
@@ -108,15 +155,9 @@ def _trace(model: FtJnf | FtJnfOffline, sequence: Tensor, over_frames: Callable[
     seen = model.over_bins(rows)[0].reshape(batch, frames, bins, -1)
     columns = seen.transpose(1, 2).reshape(batch * bins, frames, -1)
     held = over_frames(columns).reshape(batch, bins, frames, -1)
-    mask = decompressed(torch.tanh(model.to_mask(held)))
+    mask = model.to_mask(held)
     layers = (seen.permute(0, 3, 1, 2), held.permute(0, 3, 2, 1))
     return Trace(mask.permute(0, 3, 2, 1), held.mean(1), layers)
-
-
-def decompressed(mask: Tensor) -> Tensor:
-    """M = -ln((1 - m) / (1 + m)) of a compressed mask in (-1, 1)."""
-    held = mask.clamp(-_LIMIT, _LIMIT)
-    return torch.log((1 + held) / (1 - held))
 
 
 def _check(frontend: Frontend) -> None:

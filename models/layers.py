@@ -162,7 +162,7 @@ class Squeeze(nn.Module):
 
     def flat(self) -> nn.Linear:
         """The same weights as a fully connected layer over bins and channels."""
-        return _linear(self.conv.weight.permute(0, 2, 3, 1).flatten(1), self.conv.bias)
+        return linear(self.conv.weight.permute(0, 2, 3, 1).flatten(1), self.conv.bias)
 
 
 class Expand(nn.Module):
@@ -191,7 +191,7 @@ class Expand(nn.Module):
         """The same weights as a fully connected layer onto bins and channels."""
         assert self.conv.bias is not None
         weight = self.conv.weight.permute(2, 3, 1, 0).flatten(0, 2)
-        return _linear(weight, self.conv.bias.repeat(self.conv.kernel_size[1]))
+        return linear(weight, self.conv.bias.repeat(self.conv.kernel_size[1]))
 
 
 class Recurrent(nn.Module):
@@ -242,7 +242,7 @@ class Recurrent(nn.Module):
             return [gate for side in ("ih", "hh") for gate in self.gru.get_parameter(f"{kind}_{side}_l0").chunk(3)]
 
         pairs = zip(by_gate("weight"), by_gate("bias"), strict=True)
-        return nn.ModuleList(_linear(weight, bias) for weight, bias in pairs)
+        return nn.ModuleList(linear(weight, bias) for weight, bias in pairs)
 
 
 class RecurrentLstm(nn.Module):
@@ -292,7 +292,7 @@ class RecurrentLstm(nn.Module):
             return [gate for side in ("ih", "hh") for gate in self.lstm.get_parameter(f"{kind}_{side}_l0").chunk(4)]
 
         pairs = zip(by_gate("weight"), by_gate("bias"), strict=True)
-        return nn.ModuleList(_linear(weight, bias) for weight, bias in pairs)
+        return nn.ModuleList(linear(weight, bias) for weight, bias in pairs)
 
 
 def fold(module: nn.Module) -> None:
@@ -305,7 +305,7 @@ def fold(module: nn.Module) -> None:
             part.fold()
 
 
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+def linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
     """A fully connected layer around existing weights."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
     layer.weight = nn.Parameter(weight.detach().contiguous())
