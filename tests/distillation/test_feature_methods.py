@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -141,24 +142,64 @@ def test_attention_transfer_falls_back_to_layers_where_no_kind_of_view_is_shared
     assert loss("attention_transfer", student, teacher) == pytest.approx(expected, rel=1e-4)
 
 
-def test_attention_transfer_teaches_a_narrow_manner_what_a_deeper_one_looks_at() -> None:
-    torch.manual_seed(0)
-    frontend = Frontend(kind="wave", hop=64)
-    student = build("manner", frontend, {"hidden": 6, "depth": 2, "attention": "deepest"})
-    teacher = build("manner", frontend, {"hidden": 9, "depth": 3}).eval()
-    analysed = frontend.analyse(torch.randn(2, 1500))
+def views_of(student: StreamingModel, teacher: StreamingModel) -> tuple[View, View, Tensor]:
+    """What both make of the same noise, and a clean spectrum."""
+    sound, judged = torch.randn(2, 1500, generator=torch.Generator().manual_seed(0)), student.frontend.judged
     seen = []
     for model in (student, teacher):
+        analysed = model.frontend.analyse(sound)
         trace = model.trace(analysed.sequence)
-        spectrum = frontend.enhanced_spectrum(analysed, trace.output)
-        seen.append(View(trace.output, spectrum, trace.latent, trace.layers, trace.views, frontend.judged, 1500))
-    found = method("attention_transfer")(student, teacher)(*seen, torch.zeros_like(seen[0].spectrum))
+        spectrum = model.frontend.enhanced_spectrum(analysed, trace.output)
+        seen.append(View(trace.output, spectrum, trace.latent, trace.layers, trace.views, judged, 1500))
+    return seen[0], seen[1], judged.spectrum(sound)
+
+
+WAVES = Frontend(kind="wave", hop=64)
+NARROW_MANNER = {"hidden": 6, "depth": 2, "attention": "deepest"}
+
+
+@pytest.mark.parametrize("name", ["manner", "manner_causal"])
+def test_attention_transfer_teaches_a_narrow_manner_what_a_deeper_one_looks_at(name: str) -> None:
+    torch.manual_seed(0)
+    student = build(name, WAVES, NARROW_MANNER)
+    teacher = build("manner", WAVES, {"hidden": 9, "depth": 3}).eval()
+    found = method("attention_transfer")(student, teacher)(*views_of(student, teacher))
     found.backward()
     assert 0 < float(found.detach()) < 2
     assert all(p.grad is None for p in teacher.parameters())
     for block in (student.encoder[-1], student.decoder[0]):
         for branch in (block.attention.over_channels, block.attention.over_chunks, block.attention.in_chunks):
             assert any(p.grad is not None and float(p.grad.abs().max()) > 0 for p in branch.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "params"), [("rt_senet", {"channels": [4, 6], "strides": [4, 4]}), ("manner_causal", NARROW_MANNER)]
+)
+def test_cnnc_teaches_causal_networks_of_other_families(name: str, params: dict) -> None:
+    torch.manual_seed(0)
+    student = build(name, WAVES, params).train()
+    teacher = build("manner", WAVES, {"hidden": 9, "depth": 3}).eval()
+    cnnc = method("cnnc")(student, teacher)
+    optimiser = torch.optim.Adam(student.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(8):
+        found = cnnc(*views_of(student, teacher))
+        optimiser.zero_grad()
+        found.backward()
+        optimiser.step()
+        losses.append(float(found.detach()))
+    assert losses[-1] < 0.8 * losses[0]
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_cnnc_maps_are_no_finer_than_the_spectra() -> None:
+    """Twelve columns on six frames of spectrum are six means."""
+    student, teacher = view(0, [(4, 12, 9)]), view(1, [(7, 12, 5)])
+    found = loss("cnnc", student, teacher)
+    slowed = [replace(one, layers=(one.layers[0].unflatten(2, (6, 2)).mean(3),)) for one in (student, teacher)]
+    assert loss("cnnc", *slowed) == pytest.approx(found, rel=1e-5)
+    skipped = [replace(one, layers=(one.layers[0][:, :, ::2],)) for one in (student, teacher)]
+    assert loss("cnnc", *skipped) != pytest.approx(found, rel=1e-3)
 
 
 def test_the_crossover_is_where_the_teacher_is_steepest() -> None:
