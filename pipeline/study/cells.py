@@ -80,13 +80,13 @@ def open_study_data(study: Study, cache: Path) -> Data:
     return open_data(study.data, study.frontend.rate, _DATA_SEED, cache, study.frontend.channels)
 
 
-def matrix(study: Study, data: Data, threads: int) -> Matrix:
+def matrix(study: Study, data: Data, threads: int = 1) -> Matrix:
     """The cells of a study.
 
     Args:
         study: what to combine.
         data: of all cells.
-        threads: CPU threads of each training; no part of any identity.
+        threads: CPU threads of each training, where the steps are made; no part of any identity.
 
     Raises:
         UsageError: no network, method or metric of a name that the study gives.
@@ -112,7 +112,7 @@ def matrix(study: Study, data: Data, threads: int) -> Matrix:
             method = study.methods.get(arm.method)
             settings = _settings(study.train, method, threads)
             network = study.students[arm.student]
-            trained = _trained(title, network, settings, study, data, seed, teacher, method and method.online)
+            trained = _trained(title, network, settings, study, data, seed, teacher, method.online if method else None)
             cells.append(Cell(arm, seed, _scored(title, trained, study, data)))
     return Matrix(tuple(cells))
 

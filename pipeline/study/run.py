@@ -10,22 +10,20 @@ from earshot.pipeline.store import Store
 from earshot.pipeline.study import report
 from earshot.pipeline.study.cells import matrix, open_study_data
 from earshot.pipeline.study.config import Study
-from earshot.pipeline.study.engine import Outcome, crew, execute
+from earshot.pipeline.study.engine import Engine, Outcome, execute
 from earshot.pipeline.study.result import Result, collect
 
 SCHEMA = "earshot.study/1"
 
 
-def run_study(
-    study: Study, store: Store, progress: Progress, workers: int | None = None
-) -> tuple[Result, Outcome, Path]:
+def run_study(study: Study, store: Store, progress: Progress, engine: Engine) -> tuple[Result, Outcome, Path]:
     """Makes what is missing, compares, and writes the result.
 
     Args:
         study: what to combine.
         store: artifacts go there, and the result under `studies/`.
         progress: told about all work.
-        workers: processes; None sizes them to the machine.
+        engine: makes the steps, in this machine's processes or on a cluster.
 
     Returns:
         The result, what was made for it, and the folder with result.csv, result.md, result.html and study.json.
@@ -33,11 +31,8 @@ def run_study(
     Raises:
         EarshotError: the data, a name or the machine is wrong; a cell that fails is part of the result.
     """
-    data = open_study_data(study, store.root / "cache")
-    steps = len(matrix(study, data, 1).steps)
-    team = crew(workers, steps)
-    plan = matrix(study, data, team.threads)
-    outcome = execute(study, plan, store, team, progress)
+    plan = matrix(study, open_study_data(study, store.root / "cache"))
+    outcome = execute(study, plan, store, engine, progress)
     result = collect(study, plan, outcome)
     folder = store.root / "studies" / study.name
     content = {
