@@ -31,6 +31,7 @@ from earshot.quantize.quiet import quiet
 if TYPE_CHECKING:
     from pebble import ProcessPool
 
+CORES = "EARSHOT_CORES"
 CLIP_TIMEOUT_SECONDS = 180.0  # opening the model included; a clip takes about two
 _STARTUP_SECONDS = 120.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -111,7 +112,9 @@ def scoring_pool(workers: int | None = None) -> Iterator[ProcessPool]:
 
 
 def available_cores() -> int:
-    """Cores this process may run on."""
+    """EARSHOT_CORES, where several processes share a machine that pins none of them; else cores this one may run on."""
+    if os.environ.get(CORES, "").isdigit():
+        return max(1, int(os.environ[CORES]))
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
