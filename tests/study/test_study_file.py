@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tiny_recipe import RECIPE, STEPS
+from tiny_recipe import PACK, RECIPE, STEPS
 from tiny_study import STUDY, step_count, write_study
 
 from earshot.core.errors import ConfigError, UsageError
@@ -16,6 +16,7 @@ from earshot.pipeline.recipe import load_recipe
 from earshot.pipeline.study.cells import Arm, Matrix, matrix, open_study_data
 from earshot.pipeline.study.config import ALONE, builtin_studies, load_study
 
+PAIR = ("clean", "noisy")
 TWO_EPOCHS = STEPS | {"epochs": 2}
 
 
@@ -127,9 +128,31 @@ def test_online_students_have_no_teacher_and_are_the_recipes_artifacts(tmp_path:
     assert len(alone.steps) == 1 + 3 * (1 + 1) * 2 and set(alone.steps) < set(found.steps)
 
 
+@pytest.fixture
+def folders(tmp_path: Path) -> Path:
+    """A DIR for `--data` with a little of all that the studies name, called as in the corpora they were made for."""
+    named = {
+        "train": [("train/speech", "pack_{}-{}"), ("fullband48k/clean", "{}_{}")],
+        "test": [(f"{part}/{side}", "{}_{}") for part in ("test_pairs", "fullband48k/pairs") for side in PAIR],
+    }
+    for split, places in named.items():
+        for number, path in enumerate(sorted((PACK / "speech" / split).glob("*.flac"))[:30]):
+            for folder, name in places:
+                _link(path, tmp_path / "real" / folder / name.format(number, path.name))
+    for number, path in enumerate(sorted((PACK / "noise" / "train").glob("*.flac"))):
+        for folder in ("train/noise", "fullband48k/noise"):
+            _link(path, tmp_path / "real" / folder / f"noise__1-{number:04d}-{path.name}")
+    return tmp_path / "real"
+
+
+def _link(path: Path, link: Path) -> None:
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(path)
+
+
 @pytest.mark.parametrize("name", builtin_studies())
-def test_studies_that_come_with_earshot_can_be_planned(name: str, tmp_path: Path) -> None:
-    study = load_study(name)
+def test_studies_that_come_with_earshot_can_be_planned(name: str, folders: Path, tmp_path: Path) -> None:
+    study = load_study(name, data=folders)
     found = matrix(study, open_study_data(study, tmp_path), 1)
     online = sum(method.online is not None for method in study.methods.values())
     arms = len(study.students) * (1 + online + len(study.teachers) * (len(study.methods) - online))
