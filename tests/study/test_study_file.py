@@ -157,3 +157,21 @@ def test_studies_that_come_with_earshot_can_be_planned(name: str, folders: Path,
     online = sum(method.online is not None for method in study.methods.values())
     arms = len(study.students) * (1 + online + len(study.teachers) * (len(study.methods) - online))
     assert len(found.cells) == 1 + len(study.teachers) + arms * len(study.seeds)
+
+
+@pytest.mark.parametrize("name", ["car", "cnnc", "dfkd", "mvat"])
+def test_a_study_shares_teacher_and_student_with_the_recipe_of_its_name(name: str, folders: Path) -> None:
+    study, recipe = load_study(name, data=folders), load_recipe(name, data=folders)
+    assert (study.frontend, study.data.train, study.data.validation) == (
+        recipe.frontend,
+        recipe.data.train,
+        recipe.data.validation,
+    )
+    (teacher,), (student,) = study.teachers.values(), study.students.values()
+    assert recipe.teacher is not None
+    assert teacher.model_dump(exclude={"seed"}) == recipe.teacher.model_dump()
+    assert teacher.seed == recipe.seed
+    assert student == recipe.student
+    assert study.train.model_dump().items() <= recipe.distill.model_dump().items()
+    taught = {key: getattr(recipe.distill, key) for key in ("method", "weight", "two_step", "only_where_better")}
+    assert taught in [method.model_dump(include=set(taught)) for method in study.methods.values()]
