@@ -117,6 +117,14 @@ class ConvTasnet(StreamingModel):
         state["decoder"] = self.decoder.cache(batch)
         return {name: value for name, value in state.items() if value.numel()}
 
+    def wide_states(self) -> frozenset[str]:
+        """Counts and moments of the norms."""
+        names = set(self.norm.states("norm", batch=1))
+        for index, block in enumerate(self.blocks):
+            name = f"block{index}"
+            names |= block.states(name, batch=1).keys() - {f"{name}_past"}
+        return frozenset(names)
+
     def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:
         """One chunk: samples `[batch, 1, 1, hop]` -> enhanced samples of the same shape."""
         walk = Walk(state)

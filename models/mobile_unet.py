@@ -113,6 +113,10 @@ class MobileUnet(StreamingModel):
         state["mask_gru"] = self.mask_recurrent.cache(batch)
         return {name: value for name, value in state.items() if value.numel()}
 
+    def wide_states(self) -> frozenset[str]:
+        """Counts and moments of the norms."""
+        return frozenset(name for index, norm in enumerate(self.norms) for name in norm.states(f"norm{index}", batch=1))
+
     def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:
         """One frame: features `[batch, 1, 1, bins]` -> mask `[batch, 1, 1, bins]`."""
         walk = Walk(state)

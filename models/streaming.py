@@ -68,6 +68,14 @@ class StreamingModel(nn.Module, abc.ABC):
         """All states at the start of a stream. Shapes are read off the layers, so that they hold after pruning."""
         raise self._cannot_stream()
 
+    def wide_states(self) -> frozenset[str]:
+        """Names of the states that 8 bits do not hold in integer files, which give them 16.
+
+        They are running means: an update is a small share of a difference, and on a coarse grid it rounds to nothing,
+        so that the mean stands still for good.
+        """
+        return frozenset()
+
     def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:
         """Enhances one frame: `[batch, inputs, 1, bins]` -> `[batch, outputs, 1, bins]` and the next state."""
         raise self._cannot_stream()

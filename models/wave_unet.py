@@ -136,6 +136,10 @@ class WaveUnet(StreamingModel):
         state |= {f"up{index}": part.cache(batch) for index, part in enumerate(self.up)}
         return {name: value for name, value in state.items() if value.numel()}
 
+    def wide_states(self) -> frozenset[str]:
+        """The running means of squeeze-and-excitation."""
+        return frozenset(f"{name}_mean" for name in self._blocks())
+
     def step(self, frame: Tensor, state: State) -> tuple[Tensor, State]:
         """One chunk: samples `[batch, 1, 1, hop]` -> enhanced samples of the same shape."""
         walk, current, skips = Walk(state), frame, []

@@ -37,6 +37,7 @@ class EntryConfig(Config):
         frontend: the signal processing its features and mask belong to.
         input, output: signature names of the frame and the mask; found by elimination when absent.
         states: signature input -> signature output of every state; those of equal names are paired without it.
+        wide_states: signature inputs of the states that need 16 bits at int8: running means with small updates.
         network: what reports call it.
     """
 
@@ -44,6 +45,7 @@ class EntryConfig(Config):
     input: str | None = None
     output: str | None = None
     states: Mapping[str, str] = Field(default_factory=dict)
+    wide_states: tuple[str, ...] = ()
     network: str = "user"
 
 
@@ -62,12 +64,15 @@ def quantize_tflite(
     for a file that is not float32, whose frame does not fit the frontend, or whose states cannot be paired.
     """
     graph = read_graph(path)
+    given = entry or EntryConfig()
+    inputs, outputs = _names(graph, given)
     if entry is None and ENTRY in graph.metadata:
         description = description_of(graph)
     else:
-        given = entry or EntryConfig()
-        description = StreamDescription(frontend=given.frontend, network=given.network, precision="float32")
-    inputs, outputs = _names(graph, entry or EntryConfig())
+        wide = tuple(inputs.get(name, name).removeprefix(STATE_PREFIX) for name in given.wide_states)
+        description = StreamDescription(
+            frontend=given.frontend, network=given.network, precision="float32", wide_states=wide
+        )
     _check(graph, inputs, description.frontend)
     content = standardise(path.read_bytes(), inputs, outputs, str(path))
     write_stream_model(out / FLOAT_FILE, content, description)

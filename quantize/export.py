@@ -33,6 +33,7 @@ def export_float(model: StreamingModel, path: Path, network: str | None = None) 
         params=_sizes(model),
         causal=model.causal,
         precision="float32",
+        wide_states=tuple(sorted(model.wide_states())),
     )
     return write_stream_model(path, convert_step(model), description)
 

@@ -5,6 +5,7 @@ Modules that change a graph go through `load_flatbuffer` and `pack_flatbuffer`; 
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import numpy as np
 from earshot.core.errors import ModelError
 
 FILE_IDENTIFIER = b"TFL3"
+_LARGEST_OLD_CODE = 127  # what the schema's first field for operator codes holds
 BAD_FILE_HINT = "give a .tflite file that a converter wrote whole"
 # What the generated flatbuffer reader raises on bytes that are no flatbuffer.
 _PARSE_ERRORS = (struct.error, IndexError, ValueError, TypeError, AttributeError, OverflowError, UnicodeDecodeError)
@@ -59,6 +61,11 @@ class TensorInfo:
     dtype: str
     quantization: Quantization | None = None
     data: np.ndarray | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
 
     def real(self) -> np.ndarray:
         """The constant as float64 numbers, dequantised where it is quantised."""
@@ -192,6 +199,20 @@ def operator_name(model: Any, operator: Any) -> str:
     code = model.operatorCodes[operator.opcodeIndex]
     name = _names("BuiltinOperator").get(max(code.builtinCode, code.deprecatedBuiltinCode), "UNKNOWN")
     return f"CUSTOM:{_text(code.customCode)}" if name == "CUSTOM" else name
+
+
+def operator_code(model: Any, name: str) -> int:
+    """Index of a builtin operator among the model's codes; it is added where the model has none yet."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    wanted = getattr(schema.BuiltinOperator, name)
+    for index, code in enumerate(model.operatorCodes):
+        if max(code.builtinCode, code.deprecatedBuiltinCode) == wanted:
+            return index
+    code = schema.OperatorCodeT()
+    code.builtinCode, code.deprecatedBuiltinCode, code.version = wanted, min(wanted, _LARGEST_OLD_CODE), 1
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
 
 
 def _tensor(model: Any, index: int) -> TensorInfo:

@@ -12,6 +12,8 @@ import numpy as np
 from earshot.core.errors import ToolError
 from earshot.quantize.graph import Graph, load_flatbuffer, operator_name, pack_flatbuffer, read_graph
 from earshot.quantize.ranges import RangePlan
+from earshot.quantize.stand_ins import disguise, reveal
+from earshot.quantize.wide import coarse_operators, wide_operators, wide_states, widen_states
 
 IntegerPrecision = Literal["int8", "int16x8"]
 INTEGER_PRECISIONS: tuple[IntegerPrecision, ...] = ("int8", "int16x8")
@@ -33,7 +35,8 @@ def quantize_graph(path: Path, plan: RangePlan, precision: IntegerPrecision, kee
     """The integer .tflite.
 
     Weights are int8, symmetric, one scale a channel; activations int8 with a zero point, or int16 symmetric (16x8);
-    inputs and outputs are integer too. Tied tensors get one scale, hence no QUANTIZE between them.
+    inputs and outputs are integer too. Tied tensors get one scale, hence no QUANTIZE between them. At int8, states that
+    8 bits do not hold and the operators around them have int16 activations (`wide`).
 
     Args:
         path: the float32 stream model.
@@ -46,14 +49,23 @@ def quantize_graph(path: Path, plan: RangePlan, precision: IntegerPrecision, kee
     """
     from earshot.quantize.quiet import quiet
 
-    graph = read_graph(path)
+    content, graph = path.read_bytes(), read_graph(path)
+    wide = wide_operators(graph) if precision == "int8" else frozenset()
+    coarse = coarse_operators(graph) & (wide if precision == "int8" else {one.index for one in graph.operators})
     with quiet():
         from ai_edge_quantizer import quantizer, recipe
         from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
         recipes = {"int8": recipe.static_wi8_ai8, "int16x8": recipe.static_wi8_ai16}
         try:
-            work = quantizer.Quantizer(str(path), recipes[precision]())
+            work = quantizer.Quantizer(disguise(content, graph), recipes[precision]())
+            for index in sorted(wide | coarse):
+                names = (graph.tensors[output].name for output in graph.operators[index].outputs)
+                scope = "".join(re.escape(f"{name};") for name in names)
+                # Of rules that fit, the last one holds: what has no 16-bit form falls back on float, not on 8 bits.
+                work.update_quantization_recipe(f"^{scope}$", "*", algorithm_key=AlgorithmName.NO_QUANTIZE)
+                if index not in coarse:
+                    work.add_static_config(f"^(?:{scope})$", "*", activation_num_bits=16, weight_num_bits=8)
             for index in kept_float(graph, keep_float):
                 scope = re.escape(graph.tensors[graph.operators[index].outputs[0]].name)
                 work.update_quantization_recipe(scope, "*", algorithm_key=AlgorithmName.NO_QUANTIZE)
@@ -65,7 +77,11 @@ def quantize_graph(path: Path, plan: RangePlan, precision: IntegerPrecision, kee
                 f"{path}: ai-edge-quantizer could not make it {precision} ({' '.join(str(error).split())[:200]})",
                 "keep the operator it names in float32 with quantize.keep_float",
             ) from error
-    return repair(path.read_bytes(), bytes(result.quantized_model))
+    repaired = reveal(repair(content, bytes(result.quantized_model)), graph)
+    if not wide:
+        return repaired
+    ranges = plan.at(precision)
+    return widen_states(repaired, {name: ranges[graph.inputs[name]] for name in wide_states(graph)})
 
 
 def _statistics(graph: Graph, plan: RangePlan, precision: IntegerPrecision) -> dict[str, dict[str, Any]]:

@@ -39,7 +39,10 @@ class StateSpec(Config):
 
 
 class StreamDescription(Config):
-    """What travels with a stream model. All states are zero (integers: their zero point) at the start of a stream."""
+    """What travels with a stream model. All states are zero (integers: their zero point) at the start of a stream.
+
+    `wide_states` names the states that 8 bits do not hold: an int8 file gives them 16.
+    """
 
     frontend: Frontend
     input: str = FRAME
@@ -49,10 +52,12 @@ class StreamDescription(Config):
     params: Mapping[str, Any] = Field(default_factory=dict)
     causal: bool = True
     precision: Precision
+    wide_states: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON data in the order of docs/architecture.md."""
-        return {"schema": SCHEMA, **self.model_dump(mode="json")}
+        """Plain JSON data in the order of docs/architecture.md; `wide_states` only where there are any."""
+        unsaid = set() if self.wide_states else {"wide_states"}
+        return {"schema": SCHEMA, **self.model_dump(mode="json", exclude=unsaid)}
 
     def for_graph(self, graph: Graph, precision: Precision) -> StreamDescription:
         """The same stream in another graph of the same signature: states and precision are read off the graph."""

@@ -9,16 +9,18 @@ from earshot.core.config import Config
 from earshot.quantize.graph import Graph, Operator
 from earshot.quantize.integer import IntegerPrecision, kept_float
 from earshot.quantize.ranges import MOVES, PRESCRIBED
+from earshot.quantize.wide import coarse_operators
 
 OperatorKind = Literal["float32", "int8", "int16x8", "index"]
 _REWRITES = {
     "LEAKY_RELU": "write torch.maximum(x, slope * x)",
     "ELU": "use ReLU or hard-swish",
     "EXP": "use sigmoid, tanh or hard-swish",
-    "LOG": "take logarithms outside the graph",
     "POW": "take powers outside the graph",
     "ABS": "write torch.maximum(x, -x)",
 }
+_WIDE = "it computes a running mean or with one; on 8 bits its updates would round to nothing"
+_COARSE = "inverse roots and logarithms on 16 bits join 512 values by straight lines, too few near zero"
 
 
 class OperatorPrecision(Config):
@@ -41,10 +43,11 @@ def precision_report(
         precision: what was asked for.
         keep_float: the patterns it was made with.
     """
-    kept = kept_float(graph, keep_float)
+    why_float = dict.fromkeys(coarse_operators(graph), _COARSE)
+    why_float |= {i: f"kept by quantize.keep_float: {pattern}" for i, pattern in kept_float(graph, keep_float).items()}
     lines = []
     for operator in graph.operators:
-        got, reason = _judge(graph, operator, precision, kept)
+        got, reason = _judge(graph, operator, precision, why_float)
         output = graph.tensors[operator.outputs[0]].name if operator.outputs else ""
         lines.append(
             OperatorPrecision(index=operator.index, operator=operator.name, output=output, precision=got, reason=reason)
@@ -58,24 +61,30 @@ def float_operators(report: Sequence[OperatorPrecision]) -> tuple[OperatorPrecis
 
 
 def _judge(
-    graph: Graph, operator: Operator, asked: Literal["float32"] | IntegerPrecision, kept: dict[int, str]
+    graph: Graph, operator: Operator, asked: Literal["float32"] | IntegerPrecision, why_float: dict[int, str]
 ) -> tuple[OperatorKind, str]:
     tensors = [graph.tensors[index] for index in graph.activations(operator)]
     if not tensors:
         return "index", "works on indices and shapes, not on values"
-    floating = any(tensor.dtype == "float32" for tensor in tensors)
+    types = {tensor.dtype for tensor in tensors}
     if asked == "float32":
         return "float32", "the float variant"
     if operator.name in ("QUANTIZE", "DEQUANTIZE"):
-        return asked, f"converts between {'integer and float parts' if floating else 'two ranges that cannot be one'}"
-    if floating:
-        return "float32", _why_float(operator, kept)
+        return asked, f"converts between {_border(types)}"
+    if "float32" in types:
+        return "float32", why_float.get(operator.index, _no_integer_form(operator))
+    if asked == "int8" and "int16" in types:
+        return "int16x8", f"16 bits: {_WIDE}"
     return asked, _why_integer(graph, operator, asked)
 
 
-def _why_float(operator: Operator, kept: dict[int, str]) -> str:
-    if operator.index in kept:
-        return f"kept by quantize.keep_float: {kept[operator.index]}"
+def _border(types: set[str]) -> str:
+    if "float32" in types:
+        return "integer and float parts"
+    return "two ranges that cannot be one" if len(types) == 1 else "8 and 16 bits"
+
+
+def _no_integer_form(operator: Operator) -> str:
     advice = _REWRITES.get(operator.name)
     return "the static quantizer has no integer form of it" + (f"; {advice}" if advice else "")
 

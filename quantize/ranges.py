@@ -6,6 +6,7 @@ the two ends of a state, or joined by an operator that only moves values; union-
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -88,7 +89,7 @@ def tie(graph: Graph, measured: Mapping[int, Range]) -> RangePlan:
         graph: the float graph; states are paired by their signature names.
         measured: range of every activation, by tensor index.
     """
-    measured = widened(graph, measured)
+    measured = widened(graph, _with_bounds(graph, measured))
     outputs = {
         output: PRESCRIBED[operator.name]
         for operator in graph.operators
@@ -104,6 +105,17 @@ def tie(graph: Graph, measured: Mapping[int, Range]) -> RangePlan:
         prescribed.update(group if wanted else ())
         ranges.update(dict.fromkeys(group, wanted.pop() if wanted else _joined(group, measured)))
     return RangePlan(ranges, tuple(groups), frozenset(prescribed))
+
+
+def _with_bounds(graph: Graph, measured: Mapping[int, Range]) -> dict[int, Range]:
+    """The ranges, with room for the constants of MAXIMUM and MINIMUM: a bound that nothing reached yet still holds."""
+    ranges = dict(measured)
+    for operator in graph.operators:
+        if operator.name in SHARES - MOVES:
+            constants = [graph.tensors[index].real() for index in operator.inputs if not graph.is_activation(index)]
+            for index, bound in itertools.product(operator.outputs, constants):
+                ranges[index] = ranges[index].join(Range(float(bound.min()), float(bound.max())))
+    return ranges
 
 
 def widened(graph: Graph, measured: Mapping[int, Range]) -> dict[int, Range]:

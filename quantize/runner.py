@@ -94,6 +94,11 @@ class StreamRunner:
         values: np.ndarray = self._interpreter.get_tensor(index)
         return values
 
+    def state(self, name: str) -> np.ndarray:
+        """A state as it enters the next step, by its signature name: the float32 numbers it stands for."""
+        tensor = self._graph.tensors[self._graph.inputs[name]]
+        return to_real(self._states[tensor.index], tensor.quantization)
+
     def _carry(self, entry: int, leaving: int) -> None:
         value = self._interpreter.get_tensor(leaving)
         inner, outer = self._graph.tensors[entry], self._graph.tensors[leaving]
