@@ -5,6 +5,8 @@
 - {metric: pesq_wb, relative_to: float, max_loss: 0.02}              int8 against its float form
 - {metric: si_sdr, stage: distill, relative_to: noisy, min_gain: 3}
 - {metric: arena_bytes, max: 320000, allow: estimated, severity: warn}
+- {metric: pesq_wb, relative_to: baseline, max_loss: 0.02}          the row that ships against the baseline's
+- {metric: frame_p50_us, relative_to: baseline, max_loss_percent: 5, max_loss: 2}
 """
 
 from __future__ import annotations
@@ -13,13 +15,25 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from earshot.ci.comparable import ABSOLUTE_ONLY
 from earshot.ci.metrics import KNOWN_METRICS, Better, did_you_mean, known_metric
 from earshot.ci.quantity import quantity
 from earshot.core.config import Config
 from earshot.core.measurement import Provenance
 
-ROWS = ("noisy", "teacher", "distill", "prune", "quantize", "convert:float32", "convert:int8", "convert:int16x8")
+ROWS = (
+    "noisy",
+    "teacher",
+    "distill",
+    "prune",
+    "quantize:train",
+    "quantize",
+    "convert:float32",
+    "convert:int8",
+    "convert:int16x8",
+)
 FLOAT_ROW = "convert:float32"
+BASELINE = "baseline"
 ALLOWED_BY: dict[str, tuple[Provenance, ...]] = {
     "measured": (Provenance.MEASURED,),
     "emulated": (Provenance.MEASURED, Provenance.EMULATED),
@@ -45,8 +59,9 @@ class Budget(Config):
         metric: a known metric, optionally of one group (`pesq_wb[lsmix]`), or your own with `unit` and `better`.
         min: lowest value that passes, in the metric's unit.
         max: highest value that passes.
-        relative_to: the row to compare with; `float` means `convert:float32`.
-        max_loss: how much worse than that row it may be, in the metric's unit and sense; 0 is "not worse".
+        relative_to: the row to compare with; `float` means `convert:float32`, `baseline` the same row of another run.
+        max_loss: how much worse than that it may be, in the metric's unit and sense; 0 is "not worse".
+        max_loss_percent: the same as a share of what it is compared with; of the two the larger allowance counts.
         min_gain: how much better than that row it must be.
         stage: the row judged; omitted, the row that ships (`gate.shipped_row`).
         target: the device; omitted, every device it was measured on, and the worst counts.
@@ -57,6 +72,7 @@ class Budget(Config):
         min_n: fewest samples the value may stand on.
         max_failed: how many samples may have been unscorable.
         severity: `warn` reports a miss without failing the gate.
+        undecided: `warn` reports a difference to the baseline that noise hides without failing the gate.
         name: what reports call it and `without` switches off.
     """
 
@@ -65,6 +81,7 @@ class Budget(Config):
     max: Number | None = None
     relative_to: str | None = None
     max_loss: NotNegative | None = None
+    max_loss_percent: NotNegative | None = None
     min_gain: NotNegative | None = None
     stage: str | None = None
     target: str | None = None
@@ -75,6 +92,7 @@ class Budget(Config):
     min_n: Count = 1
     max_failed: Count = 0
     severity: Literal["fail", "warn"] = "fail"
+    undecided: Literal["fail", "warn"] = "fail"
     name: str | None = Field(default=None, min_length=1, max_length=120)
 
     @model_validator(mode="after")
@@ -90,14 +108,22 @@ class Budget(Config):
         if known and self.better not in (None, known.better):
             raise ValueError(f"{known.better} is better for {self.metric}, not {self.better}")
         for row in (self.stage, self.relative_to):
-            if row is not None and row not in (*ROWS, "float") and not row.startswith("convert:"):
-                raise ValueError(f"no row '{row}'; {did_you_mean(row, list(ROWS))}")
+            special = ("float", BASELINE) if row is self.relative_to else ("float",)
+            if row is not None and row not in (*ROWS, *special) and not row.startswith("convert:"):
+                raise ValueError(f"no row '{row}'; {did_you_mean(row, [*ROWS, *special])}")
         return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Budget:
         absolute = self.min is not None or self.max is not None
-        tolerances = [value for value in (self.max_loss, self.min_gain) if value is not None]
+        losses = (self.max_loss, self.max_loss_percent) != (None, None)
+        tolerances = [given for given in (losses, self.min_gain is not None) if given]
+        if not self.against_baseline and self.undecided != "fail":
+            raise ValueError("undecided goes with relative_to: baseline")
+        if self.against_baseline and self.metric.partition("[")[0] in ABSOLUTE_ONLY:
+            raise ValueError(
+                f"{self.metric} is one sample a run, too little to compare with a baseline: give min or max"
+            )
         if self.relative_to is None:
             if tolerances:
                 raise ValueError("max_loss and min_gain need relative_to, the row to compare with")
@@ -106,8 +132,8 @@ class Budget(Config):
         elif absolute:
             raise ValueError("min and max do not go with relative_to: write two budgets")
         elif len(tolerances) != 1:
-            raise ValueError("relative_to needs exactly one of max_loss and min_gain")
-        elif self.reference_row == self.row:
+            raise ValueError("relative_to needs exactly one of max_loss (or max_loss_percent) and min_gain")
+        elif not self.against_baseline and self.reference_row == self.row:
             raise ValueError(f"{self.row} would be compared with itself")
         if self.min is not None and self.max is not None and self.min > self.max:
             raise ValueError(f"contradictory: min {self.min} is above max {self.max}, no value can pass")
@@ -122,6 +148,17 @@ class Budget(Config):
     def reference_row(self) -> str | None:
         """The row compared with, None for an absolute budget."""
         return FLOAT_ROW if self.relative_to == "float" else self.relative_to
+
+    @property
+    def against_baseline(self) -> bool:
+        """Whether it compares with another run."""
+        return self.relative_to == BASELINE
+
+    def allowed_loss(self, reference: float) -> float:
+        """How much worse than `reference` the value may be, in its unit; negative where it must be better."""
+        if self.min_gain is not None:
+            return -self.min_gain
+        return max(self.max_loss or 0.0, (self.max_loss_percent or 0.0) / 100 * abs(reference))
 
     @property
     def required_unit(self) -> str:
@@ -149,15 +186,20 @@ class Budget(Config):
     @property
     def limit_text(self) -> str:
         """The limit in words: `≥ 2.25 MOS`, `at most 0.02 MOS worse than convert:float32`."""
-        unit = self.required_unit
-        if self.max_loss == 0 or self.min_gain == 0:
-            return f"not worse than {self.reference_row}"
-        if self.max_loss is not None:
-            return f"at most {quantity(self.max_loss, unit)} worse than {self.reference_row}"
+        unit, other = self.required_unit, "the baseline" if self.against_baseline else self.reference_row
         if self.min_gain is not None:
-            return f"at least {quantity(self.min_gain, unit)} better than {self.reference_row}"
+            return f"at least {quantity(self.min_gain, unit)} better than {other}" if self.min_gain else self._not_worse
+        if self.relative_to is not None:
+            percent = f"{quantity(self.max_loss_percent)} %" if self.max_loss_percent else ""
+            parts = [quantity(self.max_loss, unit) if self.max_loss else "", percent]
+            allowance = " or ".join(part for part in parts if part)
+            return f"at most {allowance} worse than {other}" if allowance else self._not_worse
         bounds = (("≥", self.min), ("≤", self.max))
         return " and ".join(f"{sign} {quantity(bound, unit)}" for sign, bound in bounds if bound is not None)
+
+    @property
+    def _not_worse(self) -> str:
+        return f"not worse than {'the baseline' if self.against_baseline else self.reference_row}"
 
     @property
     def title(self) -> str:

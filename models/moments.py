@@ -28,6 +28,8 @@ class RunningNorm(nn.Module):
         floor: α.
     """
 
+    wide = True  # integer files compute it on 16 bits
+
     def __init__(self, channels: int, spans: str, floor: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(1, channels, 1, 1))

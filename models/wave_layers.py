@@ -131,6 +131,8 @@ class RunningMean(nn.Module):
         pace: a.
     """
 
+    wide = True  # integer files compute it on 16 bits
+
     def __init__(self, pace: float) -> None:
         super().__init__()
         self.pace = pace

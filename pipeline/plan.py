@@ -1,7 +1,7 @@
 """What a recipe asks for, as steps with identities: nothing is executed here, and torch is not needed.
 
-teacher ─┬────────────┐                             noisy   the test pairs as they are
-distill ─┴─> prune ─> quantize ─> convert (one step a variant)
+teacher ─┬────────────┬────────────────┐             noisy   the test pairs as they are
+distill ─┴─> prune ───┴> [quantize:train] ─> quantize ─> convert (one step a variant)
    every row: export of the float streaming file where there is none yet, quality on the test set
    every target: one profile step over the files that ship; on the host, over the files of all rows
 """
@@ -21,6 +21,7 @@ from earshot.pipeline.stages.profile import ProfileStep, profile
 from earshot.pipeline.stages.prune import prune
 from earshot.pipeline.stages.quality import quality
 from earshot.pipeline.stages.quantize import quantize
+from earshot.pipeline.stages.quantize_train import quantize_train
 from earshot.pipeline.stages.step import Step
 from earshot.pipeline.training.config import TeachingConfig
 
@@ -102,7 +103,11 @@ def build_plan(recipe: Recipe, data: Data) -> Plan:
             current = _trained(stage, recipe, data, current, teacher)
             rows.append(_checkpoint_row(stage, stage, current, recipe, data))
         elif stage == "quantize":
-            current = _quantized(recipe, data, current)
+            current, source = _to_quantize(recipe, current)
+            if recipe.quantize.train is not None:
+                current = _quantize_trained(recipe, data, current, teacher)
+                rows.append(_checkpoint_row(current.title, stage, current, recipe, data))
+            current = quantize(stage, recipe, data, model=current, source=source)
             scored = quality(stage, recipe.metrics, data, model=current, frontend=recipe.frontend)
             rows.append(PlannedRow(stage, stage, current, None, scored))
         elif stage == "convert":
@@ -129,8 +134,8 @@ def _profile(target: str, recipe: Recipe, rows: Sequence[PlannedRow]) -> Profile
 
 def _teacher(recipe: Recipe, data: Data) -> Step | None:
     section = recipe.teacher
-    teaching = [stage for stage in ("distill", "prune") if stage in recipe.stages]
-    if section is None or not teaching:
+    training = ("distill", "prune", *(["quantize"] if recipe.quantize.train is not None else []))
+    if section is None or not set(training) & set(recipe.stages):
         return None
     if section.checkpoint is not None:
         return enter_checkpoint("teacher", section.checkpoint, section.network, section.params, recipe.frontend)
@@ -171,7 +176,8 @@ def _trained(stage: str, recipe: Recipe, data: Data, current: Step | None, teach
     return prune(stage, recipe.prune, data, recipe.seed, model=model, teacher=taught)
 
 
-def _quantized(recipe: Recipe, data: Data, current: Step | None) -> Step:
+def _to_quantize(recipe: Recipe, current: Step | None) -> tuple[Step, str]:
+    """What makes the file to quantize, and the file's name in its artifact."""
     path = recipe.quantize.enter
     source = CHECKPOINT
     if path is not None and path.suffix in CHECKPOINTS:
@@ -180,7 +186,23 @@ def _quantized(recipe: Recipe, data: Data, current: Step | None) -> Step:
         source = f"entered{path.suffix}"
         current = enter_file("enter quantize", path, source)
     assert current is not None
-    return quantize("quantize", recipe, data, model=current, source=source)
+    return current, source
+
+
+def _quantize_trained(recipe: Recipe, data: Data, current: Step, teacher: Step | None) -> Step:
+    section = recipe.quantize
+    assert section.train is not None
+    taught = teacher if section.train.method != "none" else None
+    return quantize_train(
+        "quantize:train",
+        section.train,
+        section.clips,
+        section.seconds,
+        data,
+        recipe.seed,
+        model=current,
+        teacher=taught,
+    )
 
 
 def _checkpoint_row(name: str, stage: str, model: Step, recipe: Recipe, data: Data) -> PlannedRow:

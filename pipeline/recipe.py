@@ -23,7 +23,7 @@ from earshot.core.errors import ConfigError, UsageError
 from earshot.models.frontend import Frontend
 from earshot.pipeline.data.config import DataConfig
 from earshot.pipeline.overrides import apply_overrides, expand_variables, variables
-from earshot.pipeline.training.config import DistillConfig, PruneConfig, TrainConfig
+from earshot.pipeline.training.config import DistillConfig, PruneConfig, TeachingConfig, TrainConfig
 from earshot.quantize.convert import ConvertConfig
 from earshot.quantize.entry import EntryConfig
 from earshot.quantize.plan import QuantizeConfig
@@ -96,6 +96,8 @@ class QuantizeSection(QuantizeConfig, StageSection):
         clips: how many training mixes calibrate.
         seconds: length of each.
         entry: what a .tflite, Keras or SavedModel file does not say about itself: how its states pair up.
+        train: fine-tune before, with what int8 will round rounded (quantization-aware training); None for
+            post-training quantization alone.
     """
 
     accepts: ClassVar[tuple[str, ...]] = (*CHECKPOINTS, ".tflite", ".keras", ".h5", "")
@@ -103,6 +105,17 @@ class QuantizeSection(QuantizeConfig, StageSection):
     clips: Annotated[int, Field(ge=1)] = 24
     seconds: Annotated[float, Field(gt=0)] = 3.0
     entry: EntryConfig | None = None
+    train: TeachingConfig | None = None
+
+    @model_validator(mode="after")
+    def _trains_networks(self) -> QuantizeSection:
+        if self.train is not None and self.enter is not None and self.enter.suffix not in CHECKPOINTS:
+            raise ValueError(f"train: '{self.enter}' holds no network to train; enter a checkpoint, or leave out train")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """As for every stage; training is a step of its own, whose weights count."""
+        return {key: value for key, value in super().settings().items() if key != "train"}
 
 
 class ConvertSection(ConvertConfig, StageSection):
