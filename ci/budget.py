@@ -107,8 +107,7 @@ class Budget(Config):
             raise ValueError(f"{self.metric} is measured in {known.unit}, not in {self.unit}")
         if known and self.better not in (None, known.better):
             raise ValueError(f"{known.better} is better for {self.metric}, not {self.better}")
-        for row in (self.stage, self.relative_to):
-            special = ("float", BASELINE) if row is self.relative_to else ("float",)
+        for row, special in ((self.stage, ("float",)), (self.relative_to, ("float", BASELINE))):
             if row is not None and row not in (*ROWS, *special) and not row.startswith("convert:"):
                 raise ValueError(f"no row '{row}'; {did_you_mean(row, [*ROWS, *special])}")
         return self
@@ -121,9 +120,7 @@ class Budget(Config):
         if not self.against_baseline and self.undecided != "fail":
             raise ValueError("undecided goes with relative_to: baseline")
         if self.against_baseline and self.metric.partition("[")[0] in ABSOLUTE_ONLY:
-            raise ValueError(
-                f"{self.metric} is one sample a run, too little to compare with a baseline: give min or max"
-            )
+            raise ValueError(f"{self.metric} is one sample a run and does not compare with a baseline: give min or max")
         if self.relative_to is None:
             if tolerances:
                 raise ValueError("max_loss and min_gain need relative_to, the row to compare with")

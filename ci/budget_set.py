@@ -6,6 +6,8 @@
     budgets:
       - {metric: pesq_wb, min: 2.25}
 
+    baseline: v1.2.0                          a tag, a run or a file; without it the tag `baseline`
+
 The set `always` belongs to every gate: not worse than the noisy input. Targets bring the budgets of their device
 profile along (`devices`). A budget of the same name replaces a shipped one and a device's.
 """
@@ -17,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from earshot.ci.budget import Budget
 from earshot.ci.metrics import did_you_mean
@@ -37,12 +39,14 @@ class BudgetSet(Config):
         use: shipped sets.
         without: names of budgets that are switched off.
         devices: what the targets of a run bring along; filled in when a recipe is read, and kept with its run.
+        baseline: what budgets with `relative_to: baseline` compare with; None means the tag `baseline`.
     """
 
     budgets: tuple[Budget, ...] = ()
     use: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     devices: tuple[Budget, ...] = ()
+    baseline: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -67,6 +71,16 @@ class BudgetSet(Config):
     def resolved(self) -> tuple[Budget, ...]:
         """Every budget to judge: `always`, the sets in use, the devices', its own; less those switched off."""
         return tuple(budget for title, budget in self._by_title().items() if title not in self.without)
+
+    @property
+    def against_baseline(self) -> tuple[Budget, ...]:
+        """Those that compare with a baseline."""
+        return tuple(budget for budget in self.resolved() if budget.against_baseline)
+
+    def without_baseline(self) -> BudgetSet:
+        """The set with those that compare with a baseline switched off."""
+        off = tuple(budget.title for budget in self.against_baseline)
+        return self.model_copy(update={"without": (*self.without, *off)})
 
     def _by_title(self) -> dict[str, Budget]:
         sets = [shipped(ALWAYS), *(shipped(name) for name in self.use), self.devices, self.budgets]

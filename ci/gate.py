@@ -6,23 +6,34 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from earshot.ci.budget import FLOAT_ROW, Budget
+from earshot.ci.budget import Budget
 from earshot.ci.budget_set import BudgetSet
+from earshot.ci.difference import Difference, Pair
+from earshot.ci.difference_text import difference_text
 from earshot.ci.quantity import quantity
-from earshot.ci.run_file import Row, Run
+from earshot.ci.run_file import Row, Run, shipped_row
 from earshot.ci.verdict import Status, Verdict
 from earshot.core.config import parse
+from earshot.core.errors import UsageError
 from earshot.core.measurement import Measurement, Provenance
 
-SHIPPING_ORDER = ("convert:int8", "convert:int16x8", FLOAT_ROW)
-NOT_SHIPPED = ("noisy", "teacher")
 # Limits and values are decimals that binary floats only approximate: 2.25 - 2.23 must not exceed 0.02.
 ROUNDING = 1e-9
+_ORDER = list(Status)
 
 
-def gate(run: Run, budgets: BudgetSet) -> list[Verdict]:
-    """Judges a run: every budget, and first of all that the run completed and every target gave its numbers."""
-    verdicts = judge(budgets.resolved(), run.rows, run)
+def gate(run: Run, budgets: BudgetSet, pair: Pair | None = None) -> list[Verdict]:
+    """Judges a run: every budget, and first of all that the run completed and every target gave its numbers.
+
+    Args:
+        run: the run.
+        budgets: what it is held to.
+        pair: the baseline beside it; budgets against a baseline need it.
+
+    Raises:
+        UsageError: a budget compares with a baseline and there is none.
+    """
+    verdicts = judge(budgets.resolved(), run.rows, run, pair)
     failed = [Verdict(f"{one.target} was profiled", Status.FAIL, one.error, target=one.target) for one in run.failures]
     verdicts = [*failed, *verdicts]
     if run.status != "complete":
@@ -37,26 +48,28 @@ def recipe_budgets(run: Run) -> BudgetSet:
     return parse(BudgetSet, {"budgets": section} if isinstance(section, list) else section, f"run {run.name}: budgets")
 
 
-def judge(budgets: Sequence[Budget], rows: Sequence[Row], run: Run | None = None) -> list[Verdict]:
+def judge(
+    budgets: Sequence[Budget], rows: Sequence[Row], run: Run | None = None, pair: Pair | None = None
+) -> list[Verdict]:
     """One verdict for each budget, in order.
 
     A budget passes when its row exists, the metric was measured there in the budget's unit, the provenance is allowed,
     enough samples could be scored, and the value keeps the limit. Where a metric was measured on several targets and
-    the budget names none, the worst counts. `run` knows why a target has no numbers.
+    the budget names none, the worst counts. `run` knows why a target has no numbers. Against a baseline the whole
+    interval of the difference has to keep the limit; where the limit lies inside it, the verdict is `undecided`.
+
+    Raises:
+        UsageError: a budget compares with a baseline and there is none.
     """
-    return [_with_severity(_judge_row(budget, rows, run), budget) for budget in budgets]
+    return [_with_severity(_judge_row(budget, rows, run, pair), budget) for budget in budgets]
 
 
-def shipped_row(rows: Sequence[Row]) -> Row | None:
-    """The row that ships: int8 before int16x8 before float32, else the last stage's; never `noisy` or `teacher`."""
-    by_name = {row.row: row for row in rows}
-    for name in SHIPPING_ORDER:
-        if name in by_name:
-            return by_name[name]
-    return next((row for row in reversed(rows) if row.row not in NOT_SHIPPED), None)
-
-
-def _judge_row(budget: Budget, rows: Sequence[Row], run: Run | None) -> Verdict:
+def _judge_row(budget: Budget, rows: Sequence[Row], run: Run | None, pair: Pair | None) -> Verdict:
+    if budget.against_baseline and pair is None:
+        raise UsageError(
+            f"budget '{budget.title}' compares with a baseline, and there is none",
+            "name one with --baseline, or tag a run: earshot tag RUN baseline; the first run of all: --no-baseline",
+        )
     row = _named(rows, budget.row) if budget.row else shipped_row(rows)
     if row is None:
         wanted = f"row '{budget.row}'" if budget.row else "row that ships"
@@ -69,9 +82,12 @@ def _judge_row(budget: Budget, rows: Sequence[Row], run: Run | None) -> Verdict:
         if run and budget.target and (why := run.why_absent(budget.target, row.row)):
             also = f": {why}"
         return _failure(budget, row.row, f"{budget.metric} was not measured in row '{row.row}'{where}{also}")
-    verdicts = [_judge_value(budget, row, measurement, rows) for measurement in found]
+    if budget.against_baseline and pair is not None:
+        verdicts = [_judge_difference(budget, row, measurement, pair) for measurement in found]
+    else:
+        verdicts = [_judge_value(budget, row, measurement, rows) for measurement in found]
     # A miss is worse than a pass, and one that could not even be compared (no margin) is the worst.
-    return min(verdicts, key=lambda v: (v.status is Status.PASS, -math.inf if v.margin is None else v.margin))
+    return min(verdicts, key=lambda v: (-_ORDER.index(v.status), -math.inf if v.margin is None else v.margin))
 
 
 def _judge_value(budget: Budget, row: Row, measurement: Measurement, rows: Sequence[Row]) -> Verdict:
@@ -84,6 +100,57 @@ def _judge_value(budget: Budget, row: Row, measurement: Measurement, rows: Seque
     if isinstance(reference, str):
         return _failure(budget, row.row, reference, measurement)
     return _limited(budget, row, measurement, reference.value)
+
+
+def _judge_difference(budget: Budget, row: Row, measurement: Measurement, pair: Pair) -> Verdict:
+    """Against the same row of the baseline, or the row that ships there where the budget names none."""
+    base = pair.base.row(budget.row) if budget.row else pair.rows(None)[0]
+    if base is None:
+        return _failure(budget, row.row, f"the baseline {pair.base.name} has no row to compare with", measurement)
+    theirs = next((one for one in base.find(budget.metric) if one.target == measurement.target), None)
+    for side, one in (("", measurement), (f"baseline {pair.base.name}: ", theirs)):
+        if one is not None and (untrusted := _why_not(budget, one)):
+            return _failure(budget, row.row, f"{side}{untrusted}", measurement)
+    found = pair.difference(budget.metric, base, row, measurement.target, budget.higher_is_better)
+    if found.refused is not None:
+        reason = f"not comparable with the baseline {pair.base.name}: {found.refused}"
+        return _failure(budget, row.row, reason, measurement)
+    if found.method == "paired" and found.n < budget.min_n:
+        reason = f"stands on {found.n} clips scored in both, at least {budget.min_n} are asked for"
+        return _failure(budget, row.row, reason, measurement)
+    return _decided(budget, row, measurement, found)
+
+
+def _decided(budget: Budget, row: Row, measurement: Measurement, found: Difference) -> Verdict:
+    """Pass or fail where the whole interval is on one side of the limit."""
+    value, base, loss = found.value or 0.0, found.base or 0.0, found.loss or 0.0
+    limit = budget.allowed_loss(base)
+    low, high = found.bounds
+    slack = ROUNDING * max(1.0, abs(value), abs(base))
+    status = Status.PASS if high <= limit + slack else Status.FAIL if low > limit + slack else Status.UNDECIDED
+    word = {Status.PASS: "keeps", Status.FAIL: "misses"}.get(status, "not decidable")
+    return Verdict(
+        budget.title,
+        status,
+        f"{difference_text(found)}; {word}: {budget.limit_text}" + _worst_clips(found, status),
+        metric=budget.metric,
+        limit=budget.limit_text,
+        row=row.row,
+        target=measurement.target,
+        value=value,
+        reference=base,
+        unit=measurement.unit,
+        margin=limit - loss,
+        provenance=str(measurement.provenance),
+        n=found.n,
+        interval=found.interval,
+    )
+
+
+def _worst_clips(found: Difference, status: Status) -> str:
+    if status is Status.PASS or not found.worst:
+        return ""
+    return "; worst clips: " + ", ".join(f"{clip} ({quantity(-loss)})" for clip, loss in found.worst)
 
 
 def _reference(budget: Budget, row: Row, measurement: Measurement, rows: Sequence[Row]) -> Measurement | str:
@@ -146,8 +213,8 @@ def _why_not(budget: Budget, measurement: Measurement) -> str | None:
 def _room(budget: Budget, value: float, reference: float | None) -> float:
     """Distance to the nearest limit, negative outside."""
     if reference is not None:
-        gain = value - reference if budget.higher_is_better else reference - value
-        return gain + budget.max_loss if budget.max_loss is not None else gain - (budget.min_gain or 0.0)
+        loss = reference - value if budget.higher_is_better else value - reference
+        return budget.allowed_loss(reference) - loss
     rooms = []
     if budget.min is not None:
         rooms.append(value - budget.min)
@@ -197,7 +264,8 @@ def _failure(budget: Budget, row: str | None, reason: str, measurement: Measurem
 
 
 def _with_severity(verdict: Verdict, budget: Budget) -> Verdict:
-    if verdict.status is Status.FAIL and budget.severity == "warn":
+    undecided = verdict.status is Status.UNDECIDED and "warn" in (budget.undecided, budget.severity)
+    if undecided or (verdict.status is Status.FAIL and budget.severity == "warn"):
         return replace(verdict, status=Status.WARN)
     return verdict
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +17,8 @@ from earshot.core.measurement import Measurement
 SCHEMA = "earshot.run/1"
 LARGEST_BYTES = 64 * 2**20  # a run holds a few kilobytes; what is larger is no run file
 LONGEST_MESSAGE = 500
+SHIPPING_ORDER = ("convert:int8", "convert:int16x8", "convert:float32")
+NOT_SHIPPED = ("noisy", "teacher")
 _HINT = "give a run that earshot wrote (earshot.run/1), or make one with: earshot run"
 
 
@@ -97,24 +100,43 @@ class Run(Plain):
         return self
 
 
+def shipped_row(rows: Sequence[Row]) -> Row | None:
+    """The row that ships: int8 before int16x8 before float32, else the last stage's; never `noisy` or `teacher`."""
+    by_name = {row.row: row for row in rows}
+    for name in SHIPPING_ORDER:
+        if name in by_name:
+            return by_name[name]
+    return next((row for row in reversed(rows) if row.row not in NOT_SHIPPED), None)
+
+
 def read_run(path: Path) -> Run:
     """Reads a run file.
 
     Raises:
         ArtifactError: missing, too large, damaged, or not a run file.
     """
+    value = read_json(path, "run", _HINT)
+    return parse_run(value, str(path))
+
+
+def read_json(path: Path, kind: str, hint: str) -> Any:
+    """The JSON data of a file that earshot wrote.
+
+    Raises:
+        ArtifactError: missing, too large, or no JSON; calls the file a `kind` and gives the hint.
+    """
     try:
         size = path.stat().st_size
         if size > LARGEST_BYTES:
-            raise ArtifactError(f"{path}: {size} bytes, too large for a run file", _HINT)
-        value = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+            raise ArtifactError(f"{path}: {size} bytes, too large for a {kind} file", hint)
+        return json.loads(path.read_bytes(), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
-        raise ArtifactError(f"{path}: no such run", "make one with: earshot run") from error
+        missing = "make one with: earshot run" if kind == "run" else hint
+        raise ArtifactError(f"{path}: no such {kind}", missing) from error
     except OSError as error:
         raise ArtifactError(f"{path}: cannot be read ({error.strerror})", "check the path") from error
     except (ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not a run file, or a damaged one ({_short(error)})", _HINT) from error
-    return parse_run(value, str(path))
+        raise ArtifactError(f"{path}: not a {kind} file, or a damaged one ({_short(error)})", hint) from error
 
 
 def parse_run(value: Any, source: str) -> Run:

@@ -13,6 +13,7 @@ class Status(StrEnum):
 
     PASS = "pass"
     WARN = "warn"  # missed, but the budget's severity is `warn`
+    UNDECIDED = "undecided"  # the difference to the baseline is smaller than its noise, and so is the limit
     FAIL = "fail"
 
 
@@ -22,7 +23,7 @@ class Verdict:
 
     Attributes:
         budget: the budget's title.
-        status: pass, warn or fail.
+        status: pass, warn, undecided or fail.
         reason: why, in one line.
         metric: what was judged; empty for the verdict on the run itself.
         limit: the limit in words.
@@ -34,6 +35,7 @@ class Verdict:
         margin: room left to the limit; negative is missing, None without a value.
         provenance: how the value came to be.
         n: samples the value stands on.
+        interval: of the loss against a baseline, where it is not exact.
     """
 
     budget: str
@@ -49,6 +51,7 @@ class Verdict:
     margin: float | None = None
     provenance: str | None = None
     n: int | None = None
+    interval: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON data, without the fields that hold nothing."""
@@ -64,8 +67,8 @@ def worst(statuses: Iterable[Status]) -> Status | None:
 
 
 def passed(verdicts: Iterable[Verdict]) -> bool:
-    """Whether nothing failed; warnings pass."""
-    return worst(verdict.status for verdict in verdicts) is not Status.FAIL
+    """Whether nothing failed and nothing stayed undecided; warnings pass."""
+    return worst(verdict.status for verdict in verdicts) not in (Status.FAIL, Status.UNDECIDED)
 
 
 def exit_code(verdicts: Iterable[Verdict]) -> int:

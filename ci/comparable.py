@@ -1,0 +1,72 @@
+"""What two runs must share so that a number of one says something about the other, and why they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from earshot.ci.evidence import Scores, Timing
+
+# Read off a clock, so that they differ from repeat to repeat; all else is counted, and compares exactly.
+CLOCKED = ("rtf", "hop_rtf", "graph_rtf", "frame_p50_us", "frame_p95_us", "frame_p99_us")
+# One sample a run, of the machine as much as of the model: only a limit of their own holds them.
+ABSOLUTE_ONLY = (
+    "frame_max_us", "deadline_misses", "peak_rss_bytes", "memory_footprint_bytes", "temperature_c", "output_mismatches",
+)  # fmt: skip
+ENGINE = {
+    "engine": "engine", "runtime": "engine", "runtime_version": "engine version", "delegate": "delegate",
+    "threads": "thread count", "machine": "architecture", "accelerator": "accelerator", "compiler": "compiler",
+    "flags": "compiler flags", "emulator": "emulator", "core": "processor core", "cpi": "cycles per instruction",
+    "memory_mode": "memory mode", "narrow_strides": "rewriting of strides", "tool": "benchmark tool",
+    "serial": "device",
+}  # fmt: skip
+CLOCK = {
+    "cpu": "processor", "board": "board", "governor": "governor", "python": "Python version", "numpy": "numpy version",
+    "phone": "device",
+}  # fmt: skip
+
+
+def scores_differ(base: Scores | None, candidate: Scores | None, metric: str) -> str | None:
+    """Why two rows' scores in a metric cannot be paired clip by clip, None where they can."""
+    if base is None or candidate is None:
+        return f"{'the baseline' if base is None else 'this run'} keeps no scores per clip of this row"
+    if base.dataset != candidate.dataset:
+        return f"another evaluation set: {base.dataset[:12]} in the baseline, {candidate.dataset[:12]} here"
+    theirs, ours = base.protocol.get(metric), candidate.protocol.get(metric)
+    if theirs != ours:
+        return f"another protocol: '{theirs}' in the baseline, '{ours}' here"
+    if sorted(base.clips) != sorted(candidate.clips):
+        return "other clips, although the evaluation set is called the same"
+    return None
+
+
+def targets_differ(base: Timing | None, candidate: Timing | None, clocked: bool) -> str | None:
+    """Why a target's numbers cannot be compared, None where they can.
+
+    Args:
+        base, candidate: what each number holds for.
+        clocked: they were read off a clock: then the processor and what surrounds the graph matter too.
+    """
+    if base is None or candidate is None:
+        return f"{'the baseline' if base is None else 'this run'} does not say what its numbers on the target hold for"
+    if base.kind != candidate.kind:
+        return f"another kind of target: {base.kind or 'unknown'} in the baseline, {candidate.kind or 'unknown'} here"
+    keys = {**ENGINE, **(CLOCK if clocked else {})}
+    if differing := environments_differ(base.environment, candidate.environment, keys):
+        return differing
+    if clocked and base.machine != candidate.machine:
+        return "another machine of the same kind"
+    return None
+
+
+def environments_differ(base: Mapping[str, Any], candidate: Mapping[str, Any], keys: Mapping[str, str]) -> str | None:
+    """The first of `keys` (key -> what it is called) in which two environments differ, in words."""
+    for key, called in keys.items():
+        if base.get(key) != candidate.get(key):
+            return f"another {called}: {_short(base.get(key))} in the baseline, {_short(candidate.get(key))} here"
+    return None
+
+
+def _short(value: object) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 60 else text[:59] + "…"
