@@ -18,11 +18,14 @@ REQUIRED = (
     *("torch", "litert-torch", "ai-edge-litert", "ai-edge-quantizer", "torch-pruning", "lightning-fabric"),
     *("numpy", "scipy", "soxr", "pesq", "pystoi", "safetensors"),
 )
-EXTRAS = {
-    "tensorflow": "Keras and SavedModel input",
-    "docker": "containers as targets",
-    "tensorboard": "training curves in TensorBoard",
-    "mlflow": "training curves in MLflow",
+EXTRAS = {  # extra: the library it brings, and what for
+    "tensorflow": ("tensorflow", "Keras and SavedModel input"),
+    "devices": ("asyncssh", "boards over SSH"),
+    "docker": ("docker", "containers as targets"),
+    "arrays": ("pyroomacoustics", "several microphones in simulated rooms"),
+    "scale": ("ray", "studies on a cluster"),
+    "tensorboard": ("tensorboard", "training curves in TensorBoard"),
+    "mlflow": ("mlflow", "training curves in MLflow"),
 }
 MIN_MEMORY = 4 * 10**9
 MIN_DISK = 2 * 10**9
@@ -69,7 +72,7 @@ def _machine(store_root: Path) -> Iterator[Finding]:
 
     yield Finding("python", "ok", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
     yield Finding(
-        "cores", "ok", str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+        "cores", "ok", str(len(usable_cores()))
     )
     memory = psutil.virtual_memory().total
     yield Finding(
@@ -104,10 +107,10 @@ def _libraries() -> Iterator[Finding]:
         yield Finding("libsndfile", "ok", soundfile.__libsndfile_version__)
     except (ImportError, OSError) as error:
         yield Finding("libsndfile", "missing", f"needed to read sound files ({error})", "apt-get install libsndfile1")
-    for extra, purpose in EXTRAS.items():
-        version = _version(extra)
+    for extra, (library, purpose) in EXTRAS.items():
+        version = _version(library)
         fix = "" if version else f"pip install 'earshot[{extra}]'"
-        yield Finding(extra, "ok" if version else "optional", version or purpose, fix)
+        yield Finding(library, "ok" if version else "optional", version or purpose, fix)
 
 
 def _programs() -> Iterator[Finding]:

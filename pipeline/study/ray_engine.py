@@ -116,6 +116,7 @@ class RayCrew:
         self._looked = time.monotonic()
         self._names = {node.id: node.name for node in cluster.nodes()}
         self._make = cluster.ray.remote(make)
+        self._letters: Any = None
         self._mailbox = cluster.ray.remote(Mailbox).options(**cluster.here()).remote()
 
     @property
@@ -207,10 +208,18 @@ class RayCrew:
             self._room.require(nodes, task.step)
 
     def _draw(self) -> None:
-        """Draws what nodes have told since the last time. Progress is worth no error."""
+        """Draws what nodes have told since the last time. Progress is worth no wait, and no error."""
+        ray = self._cluster.ray
+        if self._letters is None:
+            self._letters = self._mailbox.fetch.remote()
+        with self._cluster.answering():
+            arrived, _ = ray.wait([self._letters], timeout=0)
+        if not arrived:
+            return
+        self._letters = None
         try:
-            signs = self._cluster.ray.get(self._mailbox.fetch.remote(), timeout=_LOOK_SECONDS)
-        except self._cluster.ray.exceptions.RayError:
+            signs = ray.get(arrived[0])
+        except ray.exceptions.RayError:
             return
         tasks = {task.step.id: task for task in self._tasks.values()}
         for identity, node, sign in signs:
