@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from earshot.core.cores import usable_cores
 from earshot.core.errors import DataError, EarshotError, ToolError, UsageError
 from earshot.pipeline.enhancers import Clip, Enhance, Enhancer
 from earshot.pipeline.metrics.base import Metric, Signals, UnscorableError
@@ -115,7 +116,7 @@ def available_cores() -> int:
     """EARSHOT_CORES, where several processes share a machine that pins none of them; else cores this one may run on."""
     if os.environ.get(CORES, "").isdigit():
         return max(1, int(os.environ[CORES]))
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return len(usable_cores())
 
 
 @dataclass(frozen=True)

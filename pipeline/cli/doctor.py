@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shutil
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from earshot.core.cores import usable_cores
 from earshot.pipeline.cli.options import json_option, store_option
 
 REQUIRED = (
@@ -71,9 +71,7 @@ def _machine(store_root: Path) -> Iterator[Finding]:
     import psutil
 
     yield Finding("python", "ok", f"{platform.python_version()}, {platform.system()} {platform.machine()}")
-    yield Finding(
-        "cores", "ok", str(len(usable_cores()))
-    )
+    yield Finding("cores", "ok", str(len(usable_cores())))
     memory = psutil.virtual_memory().total
     yield Finding(
         "memory",

@@ -7,7 +7,6 @@ way is resumed.
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from multiprocessing.context import SpawnProcess
 
 import psutil
 
+from earshot.core.cores import usable_cores
 from earshot.core.errors import ToolError
 from earshot.pipeline.progress import Progress
 from earshot.pipeline.stages.step import Step
@@ -40,7 +40,7 @@ class LocalEngine:
         self, study: Study, steps: Sequence[Step], missing: int, store: Store, progress: Progress
     ) -> Iterator[LocalCrew]:
         """See `Engine`. Raises OSError where no process can be started."""
-        cores = _cores()
+        cores = usable_cores()
         fitting = max(1, psutil.virtual_memory().available // WORKER_BYTES)
         workers = self.workers or max(1, min(len(cores), fitting, len(steps)))
         threads = max(1, len(cores) // workers)
@@ -150,7 +150,3 @@ def _children(process: SpawnProcess) -> list[psutil.Process]:
         return psutil.Process(process.pid).children(recursive=True)
     except psutil.Error:
         return []
-
-
-def _cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -20,6 +19,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from earshot.core.cores import usable_cores
 from earshot.core.errors import ModelError, ToolError
 from earshot.models.frontend import Analysed, Frontend
 from earshot.models.streaming import StreamingModel
@@ -140,7 +140,7 @@ def _train(
     teacher: StreamingModel | None,
 ) -> tuple[bytes, list[dict[str, Any]]]:
     fabric.seed_everything(seed, verbose=False)
-    torch.set_num_threads(config.launcher.threads or max(1, (os.cpu_count() or 1) // fabric.world_size))
+    torch.set_num_threads(config.launcher.threads or max(1, len(usable_cores()) // fabric.world_size))
     if not fabric.is_global_zero:
         progress = Silent()
     kind = method_named(config.method)

@@ -1,0 +1,12 @@
+"""How many processor cores this process may use."""
+
+from __future__ import annotations
+
+import os
+
+
+def usable_cores() -> list[int]:
+    """Numbers of the cores that this process may run on: fewer than the machine has under `taskset` or in a container."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
