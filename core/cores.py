@@ -6,7 +6,7 @@ import os
 
 
 def usable_cores() -> list[int]:
-    """Numbers of the cores that this process may run on: fewer than the machine has under `taskset` or in a container."""
+    """Numbers of the cores that this process may run on; under `taskset` fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return sorted(os.sched_getaffinity(0))
     return list(range(os.cpu_count() or 1))
