@@ -66,6 +66,16 @@ class MetricGan(StreamingModel):
         names = ("first_out", "first_cell", "second_out", "second_cell")
         return mask, dict(zip(names, (*first, *second), strict=True))
 
+    def fixed_layers(self) -> tuple[nn.Module, ...]:
+        """The layer onto bins."""
+        return (self.head.gains,)
+
+    def layer_params(self) -> MetricGanParams:
+        """The sizes as the layers have them now; both LSTMs lose equally many units."""
+        assert isinstance(self.params, MetricGanParams)
+        sizes = {"hidden": self.second.hidden, "wide": self.head.wide.out_features}
+        return self.params.model_copy(update=sizes)
+
     def trace(self, sequence: Tensor) -> Trace:
         """Masks `[batch, 1, frames, bins]`, the second LSTM's output as latent, both LSTMs as layers."""
         first = self.first(sequence[:, 0])
@@ -73,9 +83,10 @@ class MetricGan(StreamingModel):
         return _trace(self.head(second), first, second)
 
     def prepare_for_export(self) -> MetricGan:
-        """A copy in eval mode with the LSTMs' weights gate by gate."""
+        """A copy in eval mode with the LSTMs' weights gate by gate, and the sigmoid's slopes in the layer before it."""
         folded = copy.deepcopy(self).eval()
         fold(folded)
+        folded.head.fold()
         return folded
 
 
@@ -110,6 +121,13 @@ class _Head(nn.Module):
         self.leaky = LeakyRelu(_SLOPE)
         self.slope = nn.Parameter(torch.ones(bins))
         self.floor = floor
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Puts the slopes into the weights; a factor of one leaves no operator in a graph."""
+        self.gains.weight.mul_(self.slope.unsqueeze(1))
+        self.gains.bias.mul_(self.slope)
+        self.slope.fill_(1)
 
     def forward(self, hidden: Tensor) -> Tensor:
         steep = self.slope * self.gains(self.leaky(self.wide(hidden)))

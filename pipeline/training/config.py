@@ -13,6 +13,7 @@ Weight = Annotated[float, Field(ge=0)]
 
 
 _LATER = frozenset({"waveforms", "spectra"})
+_LATER_ONLINE = frozenset({"alone", "scored"})
 
 
 class LossConfig(Config):
@@ -57,7 +58,7 @@ class LauncherConfig(Config):
         accelerator: `auto` takes a GPU where there is one.
         devices: how many; more than one trains data-parallel.
         precision: Fabric's name, e.g. `32-true`, `bf16-mixed`, `16-mixed`.
-        threads: CPU threads per process, 0 for all cores.
+        threads: CPU threads per process, 0 for all cores it may use.
     """
 
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -133,6 +134,7 @@ class OnlineConfig(Config):
             for the first.
         distillation: weight of the distance to the other students' outputs.
         task: weight of the task loss beside; 0 as published, where nothing but predicted metrics teaches.
+        alone: epochs at the start in which the students follow the task loss alone and nothing is scored.
         scored: how many of an epoch's batches are scored for real and shown to the discriminator; None for all. Scores
             and discriminator are by far the most of the work.
         history: part of the earlier epochs' scored clips that the discriminator sees again.
@@ -145,6 +147,7 @@ class OnlineConfig(Config):
     student: str | None = None
     distillation: Weight = 5.0
     task: Weight = 0.0
+    alone: Annotated[int, Field(ge=0)] = 0
     scored: Positive | None = None
     history: Annotated[float, Field(ge=0, le=1)] = 0.2
     remembered: Positive | None = None
@@ -157,12 +160,14 @@ class OnlineConfig(Config):
             raise ValueError("a metric is named twice; each is the target of one student")
         if self.student is not None and self.student not in self.metrics:
             raise ValueError(f"student is one of the metrics: {', '.join(self.metrics)}")
+        if self.alone and not self.task:
+            raise ValueError("students that are left alone have nothing to follow: set task above 0")
         return self
 
     @model_serializer(mode="wrap")
-    def _later_one_only_where_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _later_ones_only_where_used(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """As in `LossConfig`."""
-        return {name: value for name, value in handler(self).items() if name != "scored" or value}
+        return {name: value for name, value in handler(self).items() if name not in _LATER_ONLINE or value}
 
     @property
     def stays(self) -> int:
@@ -174,8 +179,11 @@ def check_online(online: OnlineConfig, train: TrainConfig) -> None:
     """Raises ValueError where online students cannot be trained so."""
     if train.launcher.devices > 1:
         raise ValueError("online students train on one device: set launcher.devices to 1")
-    if train.epochs < 2:
-        raise ValueError("the first epoch with online is the discriminator's: set epochs to 2 or more")
+    if train.epochs < online.alone + 2:
+        after = f" after {online.alone} alone" if online.alone else ""
+        raise ValueError(
+            f"the first epoch with online{after} is the discriminator's: set epochs to {online.alone + 2} or more"
+        )
     if online.scored is not None and online.scored > train.steps_per_epoch:
         raise ValueError(f"online.scored: an epoch has {train.steps_per_epoch} batches, not {online.scored}")
 

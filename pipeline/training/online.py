@@ -9,7 +9,7 @@ follows the gradient of the prediction of its metric while it stays near what th
 G, s and y are log(1 + |spectrum|). An epoch trains the students on its clips, then has one of them, drawn at random,
 enhance the clips (with `scored`, those of so many batches), scores the result for real, and trains D on all three kinds
 of y, on a shuffle of the enhanced clips with a share of earlier epochs' ones, and on all three kinds again. In the
-first epoch D learns alone, but for a task loss.
+first epoch D learns alone; with a task loss the students learn that then, and in `alone` epochs before.
 
 Source: the authors' code (known): one discriminator with an output a metric, order and losses as above, constant rates
 of 5e-4 (Adam), gradients clipped at 5. Different here: segments of equal length in place of whole files in batches of
@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +30,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from earshot.core.cores import usable_cores
 from earshot.core.errors import ModelError, ToolError
 from earshot.models.frontend import Frontend
 from earshot.models.metric_discriminator import MetricDiscriminator
@@ -148,7 +148,7 @@ class _Training:
         self.fabric = Fabric(accelerator=launcher.accelerator, devices=1, precision=launcher.precision)
         self.fabric.launch()
         self.fabric.seed_everything(seed, verbose=False)
-        torch.set_num_threads(launcher.threads or os.cpu_count() or 1)
+        torch.set_num_threads(launcher.threads or len(usable_cores()))
         self.frontend: Frontend = students[0].frontend
         discriminator = MetricDiscriminator(len(online.metrics), online.widths)
         self._check_sizes(discriminator.smallest)
@@ -169,7 +169,8 @@ class _Training:
     def run(self, validation: Sequence[EvalPair], work: Path) -> Trained:
         config = self.config
         optimisers = _Optimisers([*self.optimisers, self.judge_optimiser])
-        replay = Replay(work / "replay", self.scored * config.batch, self.online.history, self.online.remembered)
+        online = self.online
+        replay = Replay(work / "replay", self.scored * config.batch, online.history, online.remembered, online.alone)
         fresh = copy.deepcopy(self.learner.state_dict()), copy.deepcopy(optimisers.state_dict())
         state = restore(work, self.learner, optimisers)
         if not state.curves or not replay.is_whole(len(state.curves)):
@@ -187,9 +188,10 @@ class _Training:
             torch.manual_seed(_seed(self.seed, epoch))  # for networks that draw while they train
             loss = self._train_students(epoch)
             validated, metrics = self._validate(references)
-            drawn = self._score(epoch)
-            self._train_discriminator(epoch, drawn, replay)
-            replay.add(epoch, drawn.clips)
+            if epoch >= online.alone:
+                drawn = self._score(epoch)
+                self._train_discriminator(epoch, drawn, replay)
+                replay.add(epoch, drawn.clips)
             best = validated < min((curve.validation_loss for curve in state.curves if curve.best), default=math.inf)
             curve = Curve(epoch, loss, validated, best, metrics)
             weights = copy.deepcopy(self.stays.state_dict()) if best else state.best_weights
@@ -207,8 +209,8 @@ class _Training:
         return Trained(self.stays.cpu().requires_grad_(True).eval(), state.curves)
 
     def _train_students(self, epoch: int) -> float:
-        """One pass of all students over the epoch's clips; the mean loss. In the first only the task can be learnt."""
-        judged = epoch > 0
+        """One pass of all students over the epoch's clips; the mean loss. At first only the task can be learnt."""
+        judged = epoch > self.online.alone
         if not judged and not self.online.task:
             self.progress.advance(self.config.steps_per_epoch, "the discriminator learns first")
             return 0.0

@@ -56,13 +56,15 @@ class Replay:
         size: clips an epoch.
         share: part of the earlier clips that an epoch sees again.
         remembered: how many epochs back they reach; None for all.
+        first: the first epoch that has clips.
     """
 
-    def __init__(self, folder: Path, size: int, share: float, remembered: int | None = None) -> None:
+    def __init__(self, folder: Path, size: int, share: float, remembered: int | None = None, first: int = 0) -> None:
         self._folder = folder
         self._size = size
         self._share = share
         self._remembered = remembered
+        self._first = first
 
     def add(self, epoch: int, clips: ScoredClips) -> None:
         """Keeps an epoch's clips. Raises ToolError on a full disk."""
@@ -103,7 +105,7 @@ class Replay:
                 self._file(earlier).unlink(missing_ok=True)
 
     def _epochs(self, epoch: int) -> range:
-        return range(0 if self._remembered is None else max(0, epoch - self._remembered), epoch)
+        return range(self._first if self._remembered is None else max(self._first, epoch - self._remembered), epoch)
 
     def _load(self, epoch: int) -> ScoredClips:
         path = self._file(epoch)

@@ -163,9 +163,27 @@ def test_the_discriminator_sees_only_the_scored_batches(tmp_path: Path) -> None:
 
 def test_settings_from_before_a_key_existed_are_written_alike() -> None:
     """Identities of artifacts stand on them."""
-    known = set(OnlineConfig.model_fields) - {"scored"}
+    known = set(OnlineConfig.model_fields) - {"scored", "alone"}
     assert set(OnlineConfig().model_dump(mode="json")) == known
-    assert OnlineConfig(scored=2).model_dump(mode="json")["scored"] == 2
+    used = OnlineConfig(scored=2, alone=1, task=1.0)
+    assert OnlineConfig.model_validate(used.model_dump(mode="json")) == used
+    assert set(used.model_dump(mode="json")) == {*known, "scored", "alone"}
+
+
+def test_students_left_alone_at_first_follow_the_task_and_nothing_is_scored(tmp_path: Path) -> None:
+    def losses(folder: str, alone: int, distillation: float) -> tuple[list[float], list[int]]:
+        sampler = Asked()
+        config = online.settings(online={"task": 1.0, "alone": alone, "distillation": distillation}, epochs=4)
+        trained = online.run(tmp_path / folder, config, sampler=sampler)
+        return [curve.train_loss for curve in trained.curves], sampler.asked
+
+    near, asked = losses("near", 1, 5.0)
+    apart, _ = losses("apart", 1, 0.0)
+    assert near[:2] == apart[:2], "what the students are to each other changed what they did alone"
+    assert near[2] != apart[2]
+    assert losses("at once", 0, 5.0)[0][1] != near[1], "the check sees no discriminator"
+    assert asked == [*range(3), *2 * [3, 4, 5], *2 * [6, 7, 8], *2 * [9, 10, 11]]
+    assert sorted(path.name for path in (tmp_path / "near" / "replay").iterdir()) == ["1.clips", "2.clips", "3.clips"]
 
 
 class Muffled(tiny.Tones):
@@ -227,6 +245,8 @@ def test_what_does_not_fit_is_refused_before_anything_runs(tmp_path: Path) -> No
         ({"online": {"student": "stoi"}}, "student is one of the metrics"),
         ({"metrics": ("stoi", "stoi")}, "named twice"),
         ({"online": {"history": 1.5}}, "history"),
+        ({"online": {"alone": 1}}, "set task above 0"),
+        ({"online": {"alone": 2, "task": 1.0}}, "after 2 alone is the discriminator's: set epochs to 4"),
         ({"online": {"scored": 4}}, "online.scored: an epoch has 3 batches, not 4"),
     ],
 )
