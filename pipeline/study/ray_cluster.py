@@ -18,6 +18,7 @@ from earshot.core.errors import ToolError
 from earshot.pipeline.stages.step import Step
 from earshot.pipeline.study.local_engine import WORKER_BYTES
 
+_CLIENT = "ray://"
 _ANSWER_SECONDS = 10.0
 _ADDRESSES = "HOST:6379 from a node of the cluster, ray://HOST:10001 from elsewhere; to begin one: ray start --head"
 
@@ -99,8 +100,9 @@ class Cluster:
     address: str
 
     def nodes(self) -> list[Node]:
-        """Those that are alive. Raises ToolError when the cluster no longer answers."""
+        """Those that are alive. Raises ToolError when the cluster is gone."""
         with self.answering():
+            self.reach()
             return [_node(entry) for entry in self.ray.nodes() if entry["Alive"]]
 
     def at(self, node: str) -> dict[str, Any]:
@@ -118,13 +120,20 @@ class Cluster:
         with self.answering():
             return self.ray.get(reference)
 
+    def reach(self) -> None:
+        """Raises OSError when the head is gone; Ray ends a process that asks it for anything then, after a minute."""
+        if not self.address.startswith(_CLIENT):
+            _connect(self.ray.get_runtime_context().gcs_address)
+
     @contextmanager
     def answering(self) -> Iterator[None]:
         """Turns a lost connection into a ToolError."""
         lost = (self.ray.exceptions.LocalRayletDiedError, self.ray.exceptions.RpcError)
         try:
             yield
-        except (ConnectionError, *lost) as error:
+        except self.ray.exceptions.RayTaskError:  # an OSError too, where that is what ended the task
+            raise
+        except (OSError, *lost) as error:
             hint = "start it again, and then the study: finished steps are kept"
             raise ToolError(f"{self.address}: the Ray cluster is gone ({first_line(error)})", hint) from error
 
@@ -164,18 +173,21 @@ def first_line(error: BaseException) -> str:
 
 
 def _knock(address: str) -> None:
-    """Whether anything listens there."""
+    """Raises ToolError when nothing listens there."""
     try:
-        parts = urlsplit(address if "://" in address else f"//{address}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or not port:
-        raise ToolError(f"{address}: not the address of a Ray cluster", _ADDRESSES)
-    try:
-        socket.create_connection((host, port), timeout=_ANSWER_SECONDS).close()
+        _connect(address)
+    except ValueError as error:
+        raise ToolError(f"{address}: not the address of a Ray cluster", _ADDRESSES) from error
     except OSError as error:
         raise ToolError(f"{address}: no Ray cluster answers ({error.strerror or error})", _ADDRESSES) from error
+
+
+def _connect(address: str) -> None:
+    """Raises OSError when nothing listens there, ValueError when it is no address."""
+    parts = urlsplit(f"//{address.removeprefix(_CLIENT)}")
+    if not parts.hostname or not parts.port:
+        raise ValueError(address)
+    socket.create_connection((parts.hostname, parts.port), timeout=_ANSWER_SECONDS).close()
 
 
 def _node(entry: dict[str, Any]) -> Node:

@@ -147,7 +147,8 @@ class RayCrew:
 
     def stop(self) -> None:
         """Ends what is still being made; its worker dies with it."""
-        with suppress(ConnectionError, self._cluster.ray.exceptions.RayError):
+        with suppress(OSError, self._cluster.ray.exceptions.RayError):
+            self._cluster.reach()
             for reference in self._tasks:
                 self._cluster.ray.cancel(reference, force=True)
             self._cluster.ray.kill(self._mailbox)
