@@ -12,13 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from earshot.ci.gate import gate
+from earshot.ci.budget_set import BudgetSet
+from earshot.ci.evidence import Evidence
 from earshot.ci.run_file import SCHEMA, Failure, LeftOut, Row, Run
 from earshot.core.errors import EarshotError, MachineError, ToolError
 from earshot.core.measurement import Measurement
 from earshot.pipeline.beside import Done, Task, side_by_side
 from earshot.pipeline.data.base import Data
 from earshot.pipeline.data.open import open_data
+from earshot.pipeline.gating import Gating
 from earshot.pipeline.plan import Plan, PlannedRow, build_plan
 from earshot.pipeline.progress import Progress
 from earshot.pipeline.recipe import Recipe
@@ -65,21 +67,32 @@ def plan(recipe: Recipe, store: Store) -> list[PlanLine]:
     return lines
 
 
-def run(recipe: Recipe, store: Store, progress: Progress) -> Path:
+def run(
+    recipe: Recipe,
+    store: Store,
+    progress: Progress,
+    *,
+    budgets: BudgetSet | None = None,
+    baseline: Evidence | None = None,
+) -> Path:
     """Runs a recipe to its verdicts.
 
     Args:
         recipe: what to do.
         store: where artifacts and the run file go; artifacts that are there are used again.
         progress: told about all long work.
+        budgets: what the run is held to; the recipe's by default.
+        baseline: what budgets against a baseline compare with.
 
     Returns:
         The run file's path.
 
     Raises:
+        UsageError: a budget compares with a baseline and there is none; nothing was done.
         EarshotError: a step failed; the run file is written all the same, with status `failed` and the rows so far.
             A target that fails raises nothing: it stands among the run's `failures`, and the others are kept.
     """
+    gating = Gating(recipe.budgets if budgets is None else budgets, baseline)
     name = _free_name(store, f"{recipe.name}-{datetime.now(UTC).strftime('%Y%m%d-%H%M%S')}")
     made: dict[str, _Made] = {}
     planned = build_plan(recipe, _data(recipe, store))
@@ -90,9 +103,9 @@ def run(recipe: Recipe, store: Store, progress: Progress) -> Path:
         failures += _profile(planned.profiles, store, made, progress)
     except (EarshotError, KeyboardInterrupt) as error:
         text = error.message if isinstance(error, EarshotError) else "interrupted"
-        _write(store, name, recipe, planned, made, text)
+        _write(store, name, recipe, gating, planned, made, text)
         raise
-    return _write(store, name, recipe, planned, made, None, failures)
+    return _write(store, name, recipe, gating, planned, made, None, failures)
 
 
 def _data(recipe: Recipe, store: Store) -> Data:
@@ -175,6 +188,7 @@ def _write(
     store: Store,
     name: str,
     recipe: Recipe,
+    gating: Gating,
     planned: Plan,
     made: Mapping[str, _Made],
     error: str | None,
@@ -192,8 +206,9 @@ def _write(
         rows=rows,
         failures=tuple(failures),
         left_out=tuple(left_out),
+        artifacts={step.title: made[step.id].artifact.id for step in planned.steps if step.id in made},
     )
-    verdicts = gate(finished, recipe.budgets)
+    verdicts = gating.judge(finished, store)
     content: dict[str, Any] = {
         "schema": SCHEMA,
         "name": name,
@@ -214,7 +229,7 @@ def _write(
         "failures": [failure.model_dump(mode="json") for failure in finished.failures],
         "left_out": [one.model_dump(mode="json") for one in finished.left_out],
         "verdicts": [verdict.to_dict() for verdict in verdicts],
-        "artifacts": {step.title: made[step.id].artifact.id for step in planned.steps if step.id in made},
+        "artifacts": finished.artifacts,
     }
     return write_run(store, name, content)
 

@@ -2,8 +2,11 @@
 
     python agent.py profile MODEL [--frames N] [--repeats R] [--warmup W] [--core C|last] [--threads T] [--no-delegate]
                                   [--audio RAW] [--paced] [--die-with-parent]
+    python agent.py race BASE CANDIDATE [--frames N] [--core C|last] [--threads T] [--no-delegate] [--die-with-parent]
     python agent.py trace MODEL [--threads T] [--no-delegate]
 
+`race` runs two models by turns so short that a busy machine holds both back alike, a round for each line on standard
+input.
 `trace` takes frames as the graph stores them, one line of base64 on standard input, and gives back its masks alike: for
 comparing machines bit by bit.
 Every line on standard output is one JSON object with an `event`: `start`, `repeat`..., `result`, or `error`. Exit
@@ -23,6 +26,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import random
 import resource
 import shutil
 import signal
@@ -42,6 +46,10 @@ BLOCK_HOPS = 64  # numpy's cost a call is spread over this many frames; longer b
 RUNTIMES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtime"}
 ONE = np.array(1, np.float32)
 EVERYTHING = slice(None)
+RACE_TURN_SECONDS = 1e-3
+RACE_WARMUP = 3
+RACE_SOUND_HOPS = 256
+RACE_BALLAST_BYTES = 1 << 20
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # 1.5 * 2^23: a float32 this large has no bits below one, so that adding it rounds, and the low bits of the sum, read as
 # an integer, are the rounded number: one call of numpy instead of three.
@@ -869,6 +877,7 @@ def profile(
     all_graph: list[int] = []
     all_path: list[int] = []
     rtfs, hop_rtfs, graph_rtfs = [], [], []
+    by_repeat: list[dict[str, float]] = []
     seconds = frames * enhancer.hop / enhancer.rate
     conditions.look()
     for repeat in range(repeats):
@@ -893,13 +902,16 @@ def profile(
         rtfs.append((clock() - start) / 1e9 / seconds)
         gc.enable()
         conditions.look()
+        quantiles = spread(all_graph[-frames:])
+        rates = {"rtf": rtfs[-1], "hop_rtf": hop_rtfs[-1], "graph_rtf": graph_rtfs[-1]}
+        by_repeat.append({**rates, **{f"frame_{name}_us": quantiles[name] for name in ("p50", "p95", "p99")}})
         emit(
             {
                 "event": "repeat",
                 "index": repeat,
                 "repeats": repeats,
                 "rtf": rtfs[-1],
-                "graph_us": spread(all_graph[-frames:]),
+                "graph_us": quantiles,
                 "conditions": conditions.samples[-1],
             }
         )
@@ -917,6 +929,7 @@ def profile(
         "rtf": float(np.median(rtfs)),
         "hop_rtf": float(np.median(hop_rtfs)),
         "graph_rtf": float(np.median(graph_rtfs)),
+        "by_repeat": by_repeat,
         "deadline_misses": deadline_misses(all_path, enhancer.hop / enhancer.rate),
         "peak_rss_bytes": peak,
         "base_rss_bytes": base_memory,
@@ -929,6 +942,106 @@ def profile(
         "held_back": conditions.held_back(),
         "environment": environment(threads, delegate),
     }
+
+
+class Runner:
+    """One model of a race in one round: a stream of its own, its invokes timed."""
+
+    def __init__(self, path: str, threads: int, delegate: bool) -> None:
+        self.enhancer = StreamEnhancer(path, threads, delegate)
+        self.graph_ns = self.enhancer.graph.time_invokes()
+        self.kept: list[int] = []
+        self.hop_seconds, self.block_seconds, self.hops, self.blocks = 0.0, 0.0, 0, 0
+        size = RACE_SOUND_HOPS * self.enhancer.hop
+        self.sound = every_microphone(swinging_noise(size, self.enhancer.rate), self.enhancer)
+        self.block = self.sound[: BLOCK_HOPS * self.enhancer.hop]
+        self.all_hops = list(self.sound.reshape(-1, self.enhancer.hop, *self.sound.shape[1:]))
+
+    def turn(self, start: int, count: int, spent: Callable[[], float]) -> None:
+        """Runs `count` hops one by one, then a block; a few untimed hops bring the model back into the caches."""
+        process = self.enhancer.process
+        hops = [self.all_hops[(start + number) % RACE_SOUND_HOPS] for number in range(count + RACE_WARMUP)]
+        for hop in hops[:RACE_WARMUP]:
+            process(hop)
+        del self.graph_ns[:]
+        begun = spent()
+        for hop in hops[RACE_WARMUP:]:
+            process(hop)
+        self.hop_seconds += spent() - begun
+        self.kept += self.graph_ns
+        begun = spent()
+        process(self.block)
+        self.block_seconds += spent() - begun
+        self.hops, self.blocks = self.hops + count, self.blocks + 1
+
+    def figures(self) -> dict[str, float]:
+        """The round's: quantiles of the invokes by the wall clock, real-time factors by the processor's."""
+        hop = self.enhancer.hop / self.enhancer.rate
+        quantiles = spread(self.kept)
+        return {
+            **{f"frame_{name}_us": quantiles[name] for name in ("p50", "p95", "p99")},
+            "hop_rtf": self.hop_seconds / (self.hops * hop),
+            "rtf": self.block_seconds / (self.blocks * BLOCK_HOPS * hop),
+        }
+
+
+def race(
+    paths: list[str],
+    *,
+    frames: int = 256,
+    threads: int = 1,
+    delegate: bool = True,
+    emit: Callable[[dict[str, Any]], object] = lambda event: None,
+    asked: Callable[[], object] = sys.stdin.readline,
+) -> None:
+    """Runs two models by turns, round after round, as long as one is asked for.
+
+    A round opens both anew, the one first that came second before, among memory of random size: where a model happens
+    to lie decides some per cent of its speed, and would stay the same for as long as it is open. Turns follow each
+    other as A B B A, each of about `RACE_TURN_SECONDS`: below a scheduler's slice and the wandering of a clock, so that
+    other work on the machine meets both alike. Real-time factors are of processor time where one thread runs, which
+    does not count what others had; a quantile of single frames is hardly touched by them, frames being shorter than
+    slices.
+
+    Args:
+        paths: the two models.
+        frames: timed hops of each model in a round.
+        emit: receives the figures of both after each round.
+        asked: called before each round; what is empty, as at the end of standard input, ends the race.
+    """
+    spent = time.thread_time if threads == 1 else time.perf_counter
+    chance = random.Random(0)
+    index, length = 0, 0
+    while asked():
+        order = (0, 1) if index % 2 == 0 else (1, 0)
+        ballast = []
+        runners: dict[int, Runner] = {}
+        for number in order:
+            ballast.append(bytearray(chance.randrange(RACE_BALLAST_BYTES)))
+            runners[number] = Runner(paths[number], threads, delegate)
+        gc.collect()
+        gc.disable()
+        if not length:
+            length = turn_length(list(runners.values()), frames)
+        for turn in range(-(-frames // length)):
+            for number in order if turn % 2 == 0 else order[::-1]:
+                runners[number].turn(turn * length, length, spent)
+        gc.enable()
+        emit({"event": "round", "index": index, "models": [runners[number].figures() for number in (0, 1)]})
+        index += 1
+
+
+def turn_length(runners: list[Runner], frames: int) -> int:
+    """Hops of one turn, so that it takes about `RACE_TURN_SECONDS` with the slower model."""
+    slowest = 0.0
+    for runner in runners:
+        taken = []
+        for hop in runner.all_hops[:8]:
+            start = time.perf_counter()
+            runner.enhancer.process(hop)
+            taken.append(time.perf_counter() - start)
+        slowest = max(slowest, float(np.median(taken)))
+    return max(1, min(frames, int(RACE_TURN_SECONDS / slowest)))
 
 
 def emit(event: dict[str, Any]) -> None:
@@ -1003,18 +1116,22 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line. Returns the exit code."""
     parser = argparse.ArgumentParser(description="Times and runs a streaming .tflite where it ships.")
     commands = parser.add_subparsers(dest="command", required=True)
-    timing, tracing = commands.add_parser("profile"), commands.add_parser("trace")
+    timing, racing, tracing = (commands.add_parser(name) for name in ("profile", "race", "trace"))
     for command in (timing, tracing):
         command.add_argument("model")
+    for command in (timing, racing):
+        command.add_argument("--core", help="pin to this core, or to the `last`: as many as threads")
+        command.add_argument("--die-with-parent", action="store_true", help="be killed when whoever started this ends")
+    for command in (timing, racing, tracing):
         command.add_argument("--threads", type=int, default=1)
         command.add_argument("--no-delegate", action="store_true", help="plain kernels, no XNNPACK")
     timing.add_argument("--frames", type=int, default=500, help="timed frames of a repeat")
     timing.add_argument("--repeats", type=int, default=5)
     timing.add_argument("--warmup", type=int, default=50, help="untimed frames before a repeat")
-    timing.add_argument("--core", help="pin to this core, or to the `last`: as many as threads")
     timing.add_argument("--audio", help="raw float32 mono samples at the model's rate")
     timing.add_argument("--paced", action="store_true", help="wait for a line on standard input before each repeat")
-    timing.add_argument("--die-with-parent", action="store_true", help="be killed when whoever started this ends")
+    racing.add_argument("models", nargs=2, metavar="MODEL", help="the base and the candidate")
+    racing.add_argument("--frames", type=int, default=256, help="timed frames of each model in a round")
     options = parser.parse_args(arguments)
     delegate = not options.no_delegate
     try:
@@ -1023,13 +1140,17 @@ def main(arguments: list[str] | None = None) -> int:
         if options.command == "trace":
             emit(trace_line(options.model, sys.stdin.readline().strip(), options.threads, delegate))
             return 0
-        if min(options.frames, options.repeats) < 1 or options.warmup < 0:
+        if options.frames < 1 or (options.command == "profile" and (options.repeats < 1 or options.warmup < 0)):
             raise AgentError("frames and repeats must be at least 1, warmup at least 0")
         if options.die_with_parent:
             die_with_parent()
         if options.core is not None:
             pin(options.core, options.threads)
-        emit({"event": "start", "model": options.model, "environment": environment(options.threads, delegate)})
+        given = {"models": options.models} if options.command == "race" else {"model": options.model}
+        emit({"event": "start", **given, "environment": environment(options.threads, delegate)})
+        if options.command == "race":
+            race(options.models, frames=options.frames, threads=options.threads, delegate=delegate, emit=emit)
+            return 0
         result = profile(
             options.model,
             frames=options.frames,

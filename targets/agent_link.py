@@ -111,6 +111,27 @@ class AgentLink:
         return DeviceError(f"{self._device}{self._model}: the agent {how}" + (f" ({last[0]})" if last else ""), hint)
 
 
+class RaceLink:
+    """A race of two models on a device, round by round; `environment` says what it holds for."""
+
+    def __init__(self, link: AgentLink) -> None:
+        self._link = link
+        self.environment: Mapping[str, Any] = link.expect("start")["environment"]
+
+    def round(self) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        """The figures of base and candidate in one more round, by metric. Raises as `AgentLink.expect`."""
+        self._link.go_on()
+        base, candidate = self._link.expect("round")["models"]
+        return base, candidate
+
+
+def race_arguments(base: str, candidate: str, config: ProfileConfig, core: int | None) -> list[str]:
+    """Arguments of agent.py for a race; core as in `agent_arguments`."""
+    arguments = ["race", base, candidate, "--core", LAST_CORE if core is None else str(core)]
+    arguments += ["--threads", str(config.threads)]
+    return arguments if config.delegate else [*arguments, "--no-delegate"]
+
+
 def agent_arguments(model: str, config: ProfileConfig, core: int | None) -> list[str]:
     """Arguments of agent.py, for a paced profile of one model; core None pins to the last it may use, one a thread."""
     arguments = ["profile", model, "--paced", "--core", LAST_CORE if core is None else str(core)]

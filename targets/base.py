@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -174,6 +175,27 @@ class Identified(Protocol):
 
         Cheap, and never raises: what is missing is left out, because profiling says what it lacks.
         """
+
+
+class Race(Protocol):
+    """Two models that run by turns on one device.
+
+    Attributes:
+        environment: engine, versions, processor, core: what the numbers hold for.
+    """
+
+    environment: Mapping[str, Any]
+
+    def round(self) -> tuple[Mapping[str, float], Mapping[str, float]]:
+        """Metric -> value of base and candidate in one more round. Raises as `Target.profile`."""
+
+
+@runtime_checkable
+class Racing(Protocol):
+    """A target on which two models can run by turns, so that their times compare on a busy machine. Optional."""
+
+    def race(self, base: Path, candidate: Path, config: ProfileConfig) -> AbstractContextManager[Race]:
+        """Opens a race; `config` says threads, core, delegate and the time it may take. Raises as `Target.profile`."""
 
 
 @runtime_checkable

@@ -12,15 +12,23 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from earshot.core.config import Config, parse
 from earshot.core.errors import DeviceError
-from earshot.targets.agent_link import AGENT, AgentLink, Ending, agent_arguments, take_turns
+from earshot.targets.agent_link import (
+    AGENT,
+    AgentLink,
+    Ending,
+    RaceLink,
+    agent_arguments,
+    race_arguments,
+    take_turns,
+)
 from earshot.targets.base import (
     PRECISIONS,
     Availability,
@@ -91,18 +99,26 @@ class HostTarget:
         progress.finish()
         return [read_result(variant, raw, self.name) for variant, raw in found.items()]
 
+    @contextmanager
+    def race(self, base: Path, candidate: Path, config: ProfileConfig) -> Iterator[RaceLink]:
+        """Runs two models by turns in one process. Raises ModelError or DeviceError."""
+        arguments = race_arguments(str(base), str(candidate), config, config.core)
+        with AgentProcess(self.python, candidate, config, arguments) as channel:
+            yield RaceLink(AgentLink(f"{base} and {candidate}", channel))
+
 
 class AgentProcess:
     """A channel to an agent on this machine; it is gone when the block ends, whatever happens.
 
     On Linux also when this process is killed: the kernel then ends the agent, in the middle of a repeat if need be.
+    Without `arguments` the agent profiles `model`.
     """
 
-    def __init__(self, python: str, model: Path, config: ProfileConfig) -> None:
+    def __init__(self, python: str, model: Path, config: ProfileConfig, arguments: Sequence[str] | None = None) -> None:
         self.model = model
         self._timeout = config.timeout_seconds
         self._expired = False
-        arguments = agent_arguments(str(model), config, config.core)
+        arguments = agent_arguments(str(model), config, config.core) if arguments is None else arguments
         self._command = [python, "-P", str(AGENT), *arguments, "--die-with-parent"]
 
     def __enter__(self) -> AgentProcess:

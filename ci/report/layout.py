@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from earshot.ci.quantity import quantity
 from earshot.ci.run_file import Row, Run
-from earshot.ci.verdict import Status, Verdict, worst
+from earshot.ci.verdict import Status, Verdict, passed, worst
 from earshot.core.measurement import Measurement, Provenance
 
 NOT_MEASURED = "-"
@@ -144,10 +144,14 @@ def summary(run: Run, verdicts: Sequence[Verdict]) -> str:
     if not verdicts:
         return f"{clean(run.name)}: no budgets, nothing was judged"
     counts = {status: sum(verdict.status is status for verdict in verdicts) for status in Status}
-    outcome = "fail" if counts[Status.FAIL] else "pass"
+    outcome = "pass" if passed(verdicts) else "fail"
     missed = ", ".join(
         f"{count} {word}"
-        for count, word in ((counts[Status.FAIL], "failed"), (counts[Status.WARN], "with a warning"))
+        for count, word in (
+            (counts[Status.FAIL], "failed"),
+            (counts[Status.UNDECIDED], "not decidable"),
+            (counts[Status.WARN], "with a warning"),
+        )
         if count
     )
     return f"{clean(run.name)}: {outcome}, {len(verdicts)} budgets" + (f", {missed}" if missed else "")

@@ -21,38 +21,43 @@ from earshot.ci.report.layout import (
 from earshot.ci.run_file import Run
 from earshot.ci.verdict import Status, Verdict
 
-SIGNS = {Status.PASS: "✅ pass", Status.WARN: "⚠️ warn", Status.FAIL: "❌ fail"}
+SIGNS = {
+    Status.PASS: "✅ pass",
+    Status.WARN: "⚠️ warn",
+    Status.UNDECIDED: "❔ not decidable",
+    Status.FAIL: "❌ fail",
+}
 
 
 def render(run: Run, verdicts: Sequence[Verdict]) -> str:
     """Outcome, verdicts (missed ones first), the run table and quality by part of the test set."""
     parts = [f"### earshot gate: {escape(summary(run, verdicts))}"]
     if verdicts:
-        parts.append(_table(("verdict", *VERDICT_HEADER, "reason"), _verdicts(verdicts)))
+        parts.append(verdict_table(verdicts))
     header = ("row", *(column.header for column in columns(run)), "verdict")
-    parts.append(_table(header, ((line.label, *line.cells, _sign(line.status)) for line in lines(run, verdicts))))
+    parts.append(table(header, ((line.label, *line.cells, _sign(line.status)) for line in lines(run, verdicts))))
     parts += [f"{escape(note)}" for note in notes(run)]
     if not inline(run):
         parts += _devices(compare_run(run))
     quality_header, quality = quality_lines(run)
     if quality:
         parts.append("Quality on the test set, mean ± half the 95 % confidence interval (number of clips):")
-        parts.append(_table(quality_header, quality))
+        parts.append(table(quality_header, quality))
     return "\n\n".join(parts) + "\n"
 
 
 def escape(text: str) -> str:
     """Text that shows as itself: no markup, HTML, table border, mention, issue or web link comes alive."""
     # All but these characters become entities; of the allowed ones, those that start a link or an emphasis.
-    alive = r"[^\w \-.,:;()'\"/=+%≤≥≈±µ✅❌\u26a0\ufe0f\ufffd]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\."
+    alive = r"[^\w \-.,:;()'\"/=+%≤≥≈±µ✅❌❔\u26a0\ufe0f\ufffd]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\."
     return re.sub(alive, lambda found: f"&#{ord(found.group())};", clean(text))
 
 
 def _devices(comparison: Comparison) -> list[str]:
     header = ("target", "model", *(column.header for column in devices.columns(comparison)), "how")
-    table = _table(header, ((one.target, one.model, *one.cells, one.how) for one in devices.lines(comparison)))
+    shown = table(header, ((one.target, one.model, *one.cells, one.how) for one in devices.lines(comparison)))
     notes = [escape("; ".join(devices.legend(comparison)))] if devices.legend(comparison) else []
-    return [table, *notes, *(escape(reason) for reason in devices.reasons(comparison))]
+    return [shown, *notes, *(escape(reason) for reason in devices.reasons(comparison))]
 
 
 def _verdicts(verdicts: Sequence[Verdict]) -> Iterable[tuple[str, ...]]:
@@ -61,7 +66,13 @@ def _verdicts(verdicts: Sequence[Verdict]) -> Iterable[tuple[str, ...]]:
         yield (_sign(verdict.status), *verdict_cells(verdict), verdict.reason)
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def verdict_table(verdicts: Sequence[Verdict]) -> str:
+    """The verdicts, missed ones first, with their reasons."""
+    return table(("verdict", *VERDICT_HEADER, "reason"), _verdicts(verdicts))
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A table of plain texts."""
     body = [header, *rows]
     text = ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in body]
     text.insert(1, "|" + " --- |" * len(header))

@@ -15,7 +15,7 @@ from earshot.ci.report.tables import plain_table
 from earshot.ci.run_file import Run
 from earshot.ci.verdict import Status, Verdict, passed
 
-STYLES = {Status.PASS: "green", Status.WARN: "yellow", Status.FAIL: "bold red"}
+STYLES = {Status.PASS: "green", Status.WARN: "yellow", Status.UNDECIDED: "bold yellow", Status.FAIL: "bold red"}
 
 
 def render(run: Run, verdicts: Sequence[Verdict]) -> RenderableType:
@@ -26,9 +26,14 @@ def render(run: Run, verdicts: Sequence[Verdict]) -> RenderableType:
     if not inline(run):
         parts += ["", devices.render(compare_run(run))]
     if verdicts:
-        parts += ["", _verdicts(verdicts), "", *_reasons(verdicts)]
+        parts += ["", render_verdicts(verdicts)]
     parts.append(Text(summary(run, verdicts), style=STYLES[Status.PASS if passed(verdicts) else Status.FAIL]))
     return Group(*parts)
+
+
+def render_verdicts(verdicts: Sequence[Verdict]) -> RenderableType:
+    """The verdicts, and the reason for each one missed."""
+    return Group(_verdicts(verdicts), "", *_reasons(verdicts))
 
 
 def _rows(run: Run, verdicts: Sequence[Verdict]) -> Table:

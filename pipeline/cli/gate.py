@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from earshot.pipeline.cli.options import open_store, store_option
-from earshot.pipeline.cli.reports import present, report_option
+from earshot.pipeline.cli.options import baseline_option, gating, no_baseline_option, open_store, store_option
+from earshot.pipeline.cli.reports import annotate_option, present, report_option
 
 
 @click.command()
@@ -15,12 +15,29 @@ from earshot.pipeline.cli.reports import present, report_option
 @click.option(
     "--budgets", help="A budget file, or a set that comes with earshot. Default: the budgets of the run's recipe."
 )
+@baseline_option
+@no_baseline_option
+@click.option(
+    "--remeasure", is_flag=True, help="Take times that a budget against a baseline names anew, both models by turns."
+)
 @report_option
+@annotate_option
 @store_option
-def gate(run: str, budgets: str | None, reports: tuple[Path, ...], store_root: Path) -> None:
+def gate(
+    *,
+    run: str,
+    budgets: str | None,
+    baseline: str | None,
+    no_baseline: bool,
+    remeasure: bool,
+    reports: tuple[Path, ...],
+    annotate: bool,
+    store_root: Path,
+) -> None:
     """Hold a finished run to its budgets.
 
-    RUN is a run's name, a tag, `latest`, or a run file. Exit code 1 when a budget is missed.
+    RUN is a run's name, a tag, `latest`, or a run file. Exit code 1 when a budget is missed, or when the difference to
+    the baseline is smaller than its noise and so is the limit; 2 when the baseline is missing or damaged.
     """
     from earshot.ci.budget_set import load_budgets
     from earshot.ci.gate import gate as judge
@@ -30,8 +47,17 @@ def gate(run: str, budgets: str | None, reports: tuple[Path, ...], store_root: P
 
     store = open_store(store_root)
     found = read_run(find_run(store, run))
-    verdicts = judge(found, load_budgets(budgets) if budgets else recipe_budgets(found))
-    raise click.exceptions.Exit(present(found, verdicts, reports, store))
+    judged = gating(store, load_budgets(budgets) if budgets else recipe_budgets(found), baseline, no_baseline)
+    pair = judged.pair(found, store)
+    if remeasure and pair is not None:
+        from earshot.pipeline.cli.bars import drawer
+        from earshot.pipeline.remeasure import clocked_budgets, take_turns
+
+        timed = clocked_budgets(judged.budgets.against_baseline)
+        if timed:
+            with drawer() as progress:
+                pair = take_turns(pair, [budget.row for budget in timed], timed, store, progress)
+    raise click.exceptions.Exit(present(found, judge(found, judged.budgets, pair), reports, store, annotate))
 
 
 COMMANDS = (gate,)

@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from earshot.core.errors import UsageError
+
 if TYPE_CHECKING:
+    from earshot.ci.budget_set import BudgetSet
+    from earshot.pipeline.gating import Gating
     from earshot.pipeline.store import Store
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -24,6 +28,35 @@ store_option: Decorator = click.option(
     help="Folder of artifacts and runs (or set EARSHOT_HOME).",
 )
 json_option: Decorator = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+
+
+baseline_option: Decorator = click.option(
+    "--baseline",
+    metavar="RUN|TAG|FILE",
+    help="What budgets against a baseline compare with. Default: what the budgets name, else the tag `baseline`.",
+)
+no_baseline_option: Decorator = click.option(
+    "--no-baseline", is_flag=True, help="Leave out budgets against a baseline: for the run that becomes the first one."
+)
+
+
+def gating(store: Store, budgets: BudgetSet, baseline: str | None, no_baseline: bool) -> Gating:
+    """Budgets with their baseline. Raises ArtifactError when one is needed and not there, UsageError for both flags."""
+    from earshot.pipeline.evidence import find_baseline
+    from earshot.pipeline.gating import Gating
+
+    if no_baseline:
+        if baseline:
+            raise UsageError("--baseline and --no-baseline contradict each other", "give one of them")
+        if left_out := len(budgets.against_baseline):
+            click.echo(f"left out, because of --no-baseline: {left_out} budgets against a baseline", err=True)
+        return Gating(budgets.without_baseline())
+    if baseline and not budgets.against_baseline:
+        raise UsageError(
+            "--baseline has no effect: no budget compares with one",
+            "add one: {metric: pesq_wb, relative_to: baseline, max_loss: 0.02}; or only look: earshot compare",
+        )
+    return Gating(budgets, find_baseline(store, budgets, baseline))
 
 
 targets_option: Decorator = click.option(

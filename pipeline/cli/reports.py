@@ -35,14 +35,23 @@ report_option = click.option(
 )
 
 
-def present(run: Run, verdicts: Sequence[Verdict], reports: Sequence[Path], store: Store) -> int:
+annotate_option = click.option(
+    "--annotate", is_flag=True, help="Also print missed budgets as GitHub workflow commands (`::error …`)."
+)
+
+
+def present(
+    run: Run, verdicts: Sequence[Verdict], reports: Sequence[Path], store: Store, annotate: bool = False
+) -> int:
     """Prints the run's table, writes the reports, and returns the exit code; the store knows the operators' costs."""
-    from earshot.ci.report import table
+    from earshot.ci.report import annotations, table
     from earshot.ci.verdict import exit_code
     from earshot.core.files import write_atomic
     from earshot.pipeline.cli.tables import console
 
     console().print(table.render(run, verdicts))
+    if annotate:
+        click.echo(annotations.render(verdicts), nl=False)
     for path in reports:
         write_atomic(path, _text(path.suffix, run, verdicts, store))
     return exit_code(verdicts)

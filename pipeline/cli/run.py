@@ -7,8 +7,17 @@ from pathlib import Path
 import click
 
 from earshot.core.errors import MachineError
-from earshot.pipeline.cli.options import open_store, recipe_options, store_option, targets_option, targets_override
-from earshot.pipeline.cli.reports import present, report_option
+from earshot.pipeline.cli.options import (
+    baseline_option,
+    gating,
+    no_baseline_option,
+    open_store,
+    recipe_options,
+    store_option,
+    targets_option,
+    targets_override,
+)
+from earshot.pipeline.cli.reports import annotate_option, present, report_option
 
 
 @click.command()
@@ -16,7 +25,10 @@ from earshot.pipeline.cli.reports import present, report_option
 @targets_option
 @click.option("--wait", is_flag=True, help="Wait while another process uses the store, instead of failing.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
+@baseline_option
+@no_baseline_option
 @report_option
+@annotate_option
 @store_option
 def run(
     *,
@@ -26,6 +38,9 @@ def run(
     targets: str | None,
     wait: bool,
     quiet: bool,
+    baseline: str | None,
+    no_baseline: bool,
+    annotate: bool,
     reports: tuple[Path, ...],
     store_root: Path,
 ) -> None:
@@ -41,10 +56,11 @@ def run(
 
     resolved = load_recipe(recipe, [*overrides, *targets_override(targets)], data)
     store = open_store(store_root)
+    judged = gating(store, resolved.budgets, baseline, no_baseline)
     with store.lock(wait), drawer(quiet) as progress:
-        path = run_recipe(resolved, store, progress)
+        path = run_recipe(resolved, store, progress, budgets=judged.budgets, baseline=judged.baseline)
     finished = read_run(path)
-    code = present(finished, finished.verdicts, reports, store)
+    code = present(finished, finished.verdicts, reports, store, annotate)
     click.echo(f"run: {path}", err=True)
     raise click.exceptions.Exit(MachineError.exit_code if finished.failures else code)
 

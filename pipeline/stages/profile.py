@@ -63,6 +63,7 @@ def profile(name: str, settings: ProfileConfig, *, models: Mapping[str, tuple[St
                 "histogram": asdict(result.histogram) if result.histogram else None,
                 "operators": [asdict(operator) for operator in result.operators],
                 "environment": dict(result.environment),
+                "repeats": [dict(one) for one in result.raw.get("by_repeat", ())],
             }
             for result in done.results
         }

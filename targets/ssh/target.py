@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from earshot.core.config import parse
 from earshot.core.errors import DeviceError
-from earshot.targets.agent_link import AGENT, AgentLink, agent_arguments, take_turns
+from earshot.targets.agent_link import AGENT, AgentLink, RaceLink, agent_arguments, race_arguments, take_turns
 from earshot.targets.base import (
     PRECISIONS,
     Availability,
@@ -103,6 +104,24 @@ class SshTarget:
                     found |= take_turns(agents, config.repeats, progress)
         progress.finish()
         return [self._read(variant, raw, self.name) for variant, raw in found.items()]
+
+    @contextmanager
+    def race(self, base: Path, candidate: Path, config: ProfileConfig) -> Iterator[RaceLink]:
+        """Runs two models by turns in one process there. Raises as `profile`."""
+        from earshot.targets.ssh.connection import Deadline, SshConnection
+        from earshot.targets.ssh.device import DeviceFolder, find_python
+
+        core = self.options.core if config.core is None else config.core
+        late = f"{self.name}: the race took longer than {config.timeout_seconds:g} s"
+        with SshConnection(self.name, self.options) as connection:
+            python = find_python(connection, self.options)
+            with DeviceFolder(connection, self.options.folder, SETUP_SECONDS + config.timeout_seconds) as folder:
+                agent = folder.send(AGENT, AGENT.name)
+                sent = [folder.send_model(path, name) for path, name in ((base, "base"), (candidate, "candidate"))]
+                deadline = Deadline(config.timeout_seconds, late, "raise timeout_seconds")
+                command = (python, agent, *race_arguments(sent[0], sent[1], config, core))
+                channel = folder.start(*command, deadline=deadline)
+                yield RaceLink(AgentLink(f"{base} and {candidate}", channel, self.name, sent[1]))
 
     def _agents(
         self, folder: DeviceFolder, command: tuple[str, str], models: Mapping[str, Path], config: ProfileConfig
