@@ -170,6 +170,26 @@ def _mean(call: Call) -> Tensor:
     return call.shaped(call.value(0).mean(axes, keepdim=True))
 
 
+def _divide(left: Tensor, right: Tensor) -> Tensor:
+    """By zero, the end of the range on the numerator's side: kernels know neither infinity nor NaN."""
+    return torch.where(right == 0, torch.where(left >= 0, torch.inf, -torch.inf), left / right)
+
+
+def _inverse_root(value: Tensor) -> Tensor:
+    """Of what is not positive, the largest number."""
+    return torch.where(value > 0, torch.rsqrt(value), torch.inf)
+
+
+def _logarithm(value: Tensor) -> Tensor:
+    """Of what is not positive, the least number."""
+    return torch.where(value > 0, torch.log(value), -torch.inf)
+
+
+def _reverse(call: Call) -> Tensor:
+    rank = call.value(0).dim() - 1
+    return call.value(0).flip([int(axis) % rank + 1 for axis in call.index(1).reshape(-1)])
+
+
 KERNELS: dict[str, Callable[[Call], Tensor | tuple[Tensor, ...]]] = {
     "CONV_2D": _conv,
     "DEPTHWISE_CONV_2D": _depthwise,
@@ -178,6 +198,7 @@ KERNELS: dict[str, Callable[[Call], Tensor | tuple[Tensor, ...]]] = {
     "ADD": _elementwise(torch.add),
     "SUB": _elementwise(torch.sub),
     "MUL": _elementwise(torch.mul),
+    "DIV": _elementwise(_divide),
     "MAXIMUM": _elementwise(torch.maximum),
     "MINIMUM": _elementwise(torch.minimum),
     "CONCATENATION": _concatenate,
@@ -189,9 +210,12 @@ KERNELS: dict[str, Callable[[Call], Tensor | tuple[Tensor, ...]]] = {
     "SQUEEZE": lambda call: call.shaped(call.value(0)),
     "EXPAND_DIMS": lambda call: call.shaped(call.value(0)),
     "TRANSPOSE": _transpose,
+    "REVERSE_V2": _reverse,
     "MEAN": _mean,
     "LOGISTIC": _unary(torch.sigmoid),
     "TANH": _unary(torch.tanh),
+    "RSQRT": _unary(_inverse_root),
+    "LOG": _unary(_logarithm),
     "RELU": _unary(torch.relu),
     "RELU6": _unary(functional.relu6),
     "HARD_SWISH": _unary(functional.hardswish),

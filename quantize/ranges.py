@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from earshot.quantize.calibration import Range
 from earshot.quantize.graph import Graph, Operator
 
@@ -57,6 +59,11 @@ _PRESCRIBED_RANGES = {
 # below 256 and fails, or crashes, on others: on outputs that stayed at zero while calibrating.
 LARGEST_FACTOR = 128.0
 _STEPS = 255  # of int8
+_WEIGHT_STEPS = 127
+_WEIGHT_AND_BIAS = 2
+_FINE_STEPS = 32767  # of int16, whose biases are the larger integers
+# Biases are clipped to 32 bits, and sums beside them need room: of inputs that stayed at zero, a ReLU's that is dead.
+LARGEST_BIAS = 2.0**28
 
 
 @dataclass(frozen=True)
@@ -119,9 +126,14 @@ def _with_bounds(graph: Graph, measured: Mapping[int, Range]) -> dict[int, Range
 
 
 def widened(graph: Graph, measured: Mapping[int, Range]) -> dict[int, Range]:
-    """The ranges, where an output's is far too narrow for its inputs' made just wide enough for integer kernels."""
+    """The ranges, where one is far too narrow for biases or for what it is computed from made just wide enough."""
     ranges = dict(measured)
     for operator in graph.operators:
+        if operator.name in WEIGHTED:
+            source = operator.inputs[2 if operator.name == "TRANSPOSE_CONV" else 0]
+            found, least = ranges.get(source), _room_for_bias(graph, operator)
+            if found is not None and found.high - found.low < least:
+                ranges[source] = Range(found.low, found.low + least)
         widths = [ranges[index].high - ranges[index].low for index in operator.inputs if index in ranges]
         if not widths or operator.name in MOVES:
             continue
@@ -136,6 +148,20 @@ def widened(graph: Graph, measured: Mapping[int, Range]) -> dict[int, Range]:
             if found is not None and found.high - found.low < least:
                 ranges[index] = Range(found.low, found.low + least)
     return ranges
+
+
+def _room_for_bias(graph: Graph, operator: Operator) -> float:
+    """The least range of a layer's input with which its biases, whole steps of input scale x weight scale, fit."""
+    constants = [graph.tensors[index] for index in operator.inputs if index >= 0]
+    given = [tensor.real() for tensor in constants if tensor.data is not None and tensor.dtype == "float32"]
+    if len(given) < _WEIGHT_AND_BIAS:
+        return 0.0
+    weight, bias = given
+    outputs = -1 if operator.name == "DEPTHWISE_CONV_2D" else 0
+    peaks = np.moveaxis(np.abs(weight), outputs, 0).reshape(bias.size, -1).max(1)
+    # A channel without weights has no step to count its bias in.
+    steps = np.divide(np.abs(bias) * _WEIGHT_STEPS, peaks, out=np.zeros_like(peaks), where=peaks > 0)
+    return float(steps.max()) * _FINE_STEPS / LARGEST_BIAS
 
 
 def _largest_weight(graph: Graph, operator: Operator) -> float:

@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from earshot.quantize.calibration import Range
 from earshot.quantize.graph import Graph, Operator, TensorInfo
-from earshot.quantize.ranges import LARGEST_FACTOR, tie, widened
+from earshot.quantize.ranges import LARGEST_BIAS, LARGEST_FACTOR, tie, widened
 
 
 def graph_of(*operators: tuple[str, tuple[int, ...], int], inputs: dict[str, int], outputs: dict[str, int]) -> Graph:
@@ -119,4 +120,29 @@ def test_an_output_that_stayed_at_zero_gets_a_range_that_kernels_can_compute():
     assert ranges[2].high == pytest.approx(ranges[1].high / 255 / LARGEST_FACTOR)
     assert ranges[3] == measured[3] and ranges[0] == measured[0]
     usual = {**measured, 1: Range(0, 0.5), 2: Range(0, 0.2)}
+    assert widened(graph, usual) == usual
+
+
+@pytest.mark.parametrize("layer", ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV"])
+def test_an_input_that_stayed_at_zero_gets_a_range_in_which_biases_are_32_bits(layer):
+    """A bias of 0.25 in steps of 1e-9 / 32767 times 0.02 / 127 would be 5e16; beside it a channel without weights."""
+    shapes = {"CONV_2D": (3, 1, 2, 4), "DEPTHWISE_CONV_2D": (1, 2, 4, 3), "FULLY_CONNECTED": (3, 8)}
+    weight = np.full(shapes.get(layer, (3, 1, 2, 4)), 0.01, np.float32)
+    rows = np.moveaxis(weight, -1 if layer == "DEPTHWISE_CONV_2D" else 0, 0)
+    rows[1], rows[2] = 0.02, 0
+    bias = np.array([0.01, 0.25, 9.0], np.float32)
+    shape = TensorInfo(4, "shape", (4,), "int32", data=np.array([1, 1, 8, 3], np.int32))
+    tensors = (
+        TensorInfo(0, "frame", (1, 1, 8, 4), "float32"),
+        TensorInfo(1, "weight", weight.shape, "float32", data=weight),
+        TensorInfo(2, "bias", (3,), "float32", data=bias),
+        TensorInfo(3, "mask", (1, 1, 8, 3), "float32"),
+        shape,
+    )
+    inputs = (4, 1, 0, 2) if layer == "TRANSPOSE_CONV" else (0, 1, 2)
+    graph = Graph("by hand", tensors, (Operator(0, layer, inputs, (3,)),), {"frame": 0}, {"mask": 3}, {})
+    ranges = tie(graph, {0: Range(0, 1e-9), 3: Range(0, 1)}).ranges
+    steps = 0.25 / (ranges[0].high / 32767 * 0.02 / 127)
+    assert steps == pytest.approx(LARGEST_BIAS)
+    usual = {0: Range(0, 1), 3: Range(0, 1)}
     assert widened(graph, usual) == usual
