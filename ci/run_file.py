@@ -84,6 +84,11 @@ class Run(Plain):
     verdicts: tuple[Verdict, ...] = ()
     artifacts: dict[str, str] = Field(default_factory=dict)
 
+    @property
+    def identities(self) -> set[str]:
+        """Identities of the artifacts it made or used; their ancestors may be more."""
+        return {*self.artifacts.values(), *(row.artifact for row in self.rows if row.artifact)}
+
     def why_absent(self, target: str, row: str) -> str | None:
         """Why a target has no numbers in a row, None when nothing was recorded."""
         for failure in self.failures:

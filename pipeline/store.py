@@ -180,6 +180,31 @@ class Store:
             shutil.rmtree(work, ignore_errors=True)
             return Artifact(final, manifest)
 
+    def adopt(self, name: str, fill: Callable[[Path], None]) -> Artifact:
+        """Takes in an artifact that was made elsewhere; anything off, and nothing of it stays.
+
+        Args:
+            name: of its folder; the manifest must lead to the same.
+            fill: writes manifest and payload into an empty folder.
+
+        Raises:
+            ArtifactError: what was written is not a whole artifact of that name.
+            ToolError: the disk is full, or another process holds the store.
+        """
+        with self.lock():
+            temporary = self._temporary("adopt")
+            try:
+                folder = temporary / name
+                folder.mkdir()
+                fill(folder)
+                artifact = self.open(folder)
+                _flush(folder)
+                return Artifact(self._put(folder, self.artifacts_folder / name), artifact.manifest)
+            except OSError as error:
+                raise disk_error(self.root, error) from error
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
     @contextmanager
     def lock(self, wait: bool = False) -> Iterator[None]:
         """Makes this process the store's only writer; reentrant.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -84,7 +84,7 @@ def removable(store: Store, keep_runs: int | None = None, scratch: bool = False)
     names = run_names(store)
     newest = names if keep_runs is None else names[len(names) - keep_runs :] if keep_runs else []
     kept_runs = set(newest) | set(tags(store).values())
-    needed = _needed(store, kept_runs)
+    needed = needed_by(store, kept_runs, _of_studies(store))
 
     found = [_removal(run_path(store, name), "an old run without a tag") for name in names if name not in kept_runs]
     for folder in store.folders():
@@ -116,17 +116,19 @@ def collect(store: Store, keep_runs: int | None = None, scratch: bool = False) -
     return removals
 
 
-def _needed(store: Store, runs: set[str]) -> set[str]:
-    """Identities of the artifacts of some runs, and of all their ancestors."""
+def needed_by(store: Store, runs: Iterable[str], also: Iterable[str] = ()) -> set[str]:
+    """Identities of the artifacts of some runs, of others, and of all their ancestors.
+
+    Raises:
+        ArtifactError: a run file is damaged, so that what it needs is unknown.
+    """
     known = _manifests(store)
     needed: set[str] = set()
-    waiting: list[str] = list(_of_studies(store))
+    waiting: list[str] = list(also)
     for name in runs:
         path = run_path(store, name)
         if path.exists():
-            # A damaged run file stops the collection: what it needs is unknown.
-            run = read_run(path)
-            waiting += [*run.artifacts.values(), *(row.artifact for row in run.rows if row.artifact)]
+            waiting += read_run(path).identities
     while waiting:
         identity = waiting.pop()
         if identity not in needed:

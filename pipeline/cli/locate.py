@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from earshot.core.errors import ArtifactError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from earshot.pipeline.store import Artifact, Store
+    from earshot.pipeline.store import Store
 
 MODEL_HELP = "a .tflite or .safetensors file, an artifact (see `earshot artifacts list`), or ARTIFACT/FILE"
 MODEL_SUFFIXES = (".tflite", ".safetensors")
@@ -44,25 +44,16 @@ def find_model(store: Store, reference: str) -> Path:
 
 
 def newest_model(store: Store) -> Path:
-    """The .tflite that the newest run ships. Raises UsageError when there is none."""
-    from earshot.ci.gate import shipped_row
+    """The .tflite that the newest run ships. Raises UsageError when there is none, ArtifactError when it is damaged."""
     from earshot.ci.run_file import read_run
     from earshot.pipeline.runs import LATEST, find_run, run_names
+    from earshot.pipeline.shipped import shipped_model
 
-    none = UsageError(f"{store.root}: no run has made a model yet", "make one with: earshot run, or give --model FILE")
     if not run_names(store):
-        raise none
-    row = shipped_row(read_run(find_run(store, LATEST)).rows)
-    if row is None or row.artifact is None:
-        raise none
-    return _variant(store.resolve(row.artifact), row.row.rpartition(":")[2])
-
-
-def _variant(artifact: Artifact, variant: str) -> Path:
-    for name in artifact.manifest.files:
-        if name.endswith(f"{variant}.tflite"):
-            return artifact.file(name)
-    raise ArtifactError(f"{artifact.path}: no {variant} .tflite in it", "give the file with --model")
+        raise UsageError(
+            f"{store.root}: no run has made a model yet", "make one with: earshot run, or give --model FILE"
+        )
+    return shipped_model(store, read_run(find_run(store, LATEST))).model
 
 
 def model_sound(path: Path) -> tuple[int, int]:

@@ -1,0 +1,121 @@
+"""Sends artifacts, runs and tags to a location others reach: parts before what needs them, nothing twice.
+
+What is cut short has sent whole files that nobody sees yet; the next push goes on from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from earshot.ci.run_file import LARGEST_BYTES, read_run
+from earshot.core.errors import ArtifactError
+from earshot.pipeline.manifest import MANIFEST, MAX_MANIFEST_BYTES
+from earshot.pipeline.progress import Progress
+from earshot.pipeline.remote import layout
+from earshot.pipeline.remote.folder import RemoteFolder
+from earshot.pipeline.runs import find_run, run_names, run_path, tags
+from earshot.pipeline.store import Artifact, Store
+from earshot.pipeline.upkeep import needed_by
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What was sent or fetched.
+
+    Attributes:
+        artifacts: folder names of those that were not there before.
+        known: how many were.
+        bytes: of payload that travelled.
+        runs: names of the runs that were not there before.
+        tags: those that were not there, or named another run.
+    """
+
+    artifacts: tuple[str, ...]
+    known: int
+    bytes: int
+    runs: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+def push(store: Store, remote: RemoteFolder, references: Sequence[str], progress: Progress) -> Transfer:
+    """Sends runs, all they stand on and the tags that name them; without references, all that the store holds.
+
+    Args:
+        store: what to send from; it is only read.
+        remote: where to.
+        references: names of runs, tags, or `latest`.
+        progress: counts artifacts.
+
+    Raises:
+        ArtifactError: no such run; an artifact of a run is damaged; a run of that name is there with another content.
+        ToolError: the location cannot be reached or written.
+    """
+    names = [find_run(store, reference).stem for reference in references] if references else run_names(store)
+    folders = _artifacts(store, names, everything=not references)
+    tagged = {tag: run for tag, run in tags(store).items() if run in names}
+    if not layout.has_marker(remote):
+        layout.write_marker(remote)
+    there, blobs = set(layout.artifacts(remote)), set(remote.sizes("blobs").items())
+    sent, travelled = [], 0
+    progress.start(f"push to {remote.name}", len(folders))
+    for artifact in folders:
+        name = artifact.path.name
+        if name not in there:
+            travelled += _send(artifact, remote, blobs)
+            sent.append(name)
+        progress.advance(note=name)
+    progress.finish(f"{len(sent)} sent")
+    new_runs = tuple(name for name in names if _send_run(store, name, remote))
+    known_tags = layout.tags(remote) if tagged else {}
+    moved = {tag: run for tag, run in tagged.items() if known_tags.get(tag) != run}
+    for tag, run in moved.items():
+        remote.put(f"tags/{tag}", f"{run}\n".encode())
+    return Transfer(tuple(sent), len(folders) - len(sent), travelled, new_runs, tuple(moved))
+
+
+def _artifacts(store: Store, names: Sequence[str], everything: bool) -> list[Artifact]:
+    """Intact artifacts, every byte checked. A damaged one that a named run needs stops the push."""
+    needed = {identity[:16] for identity in needed_by(store, names)}
+    found = []
+    for folder in store.folders():
+        belongs = folder.name.rpartition("-")[2] in needed
+        if not everything and not belongs:
+            continue
+        try:
+            found.append(store.open(folder))
+        except ArtifactError as error:
+            if belongs:
+                hint = "let a run make it anew: earshot run, or remove it: earshot artifacts gc"
+                raise ArtifactError(error.message, hint) from error
+            store.on_damage(f"{error.message}; it is not sent")
+    return found
+
+
+def _send(artifact: Artifact, remote: RemoteFolder, blobs: set[tuple[str, int]]) -> int:
+    """Blobs first, the manifest last; returns bytes of payload that were not there."""
+    sent = 0
+    for name, entry in artifact.manifest.files.items():
+        path = layout.blob(entry.sha256)
+        known = path.removeprefix("blobs/"), entry.bytes
+        if known in blobs:
+            continue
+        remote.put(path, artifact.path / name)
+        blobs.add(known)
+        sent += entry.bytes
+    remote.put(layout.artifact(artifact.path.name), (artifact.path / MANIFEST).read_bytes()[:MAX_MANIFEST_BYTES])
+    return sent
+
+
+def _send_run(store: Store, name: str, remote: RemoteFolder) -> bool:
+    path = run_path(store, name)
+    read_run(path)
+    content = path.read_bytes()
+    there = remote.read(f"runs/{name}.json", LARGEST_BYTES)
+    if there == content:
+        return False
+    if there is not None:
+        hint = f"remove that one, or keep both: rename {path}"
+        raise ArtifactError(f"{remote.name}/runs/{name}.json: another run of the same name is there", hint)
+    remote.put(f"runs/{name}.json", content)
+    return True

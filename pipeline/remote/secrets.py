@@ -1,0 +1,44 @@
+"""Keeps credentials out of everything that is said: locations, errors, tracebacks."""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import urlsplit, urlunsplit
+
+from earshot.core.errors import UsageError
+
+HIDDEN = "***"
+_TELLING = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
+_SHORTEST = 6  # a shorter value is no secret, and would be found in ordinary words
+
+
+def checked_location(location: str) -> str:
+    """A location that holds no password.
+
+    Raises:
+        UsageError: it holds one. Other programs see command lines, and shells keep them.
+    """
+    parts = urlsplit(location)
+    # In a bucket's address nothing but a key can stand before an @.
+    bucket = parts.scheme not in ("", "file", "sftp", "ssh", "ftp")
+    if "@" in parts.netloc and (bucket or ":" in parts.netloc.rpartition("@")[0]):
+        hint = "give them by environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a configuration file"
+        raise UsageError(f"{shown(location)}: credentials do not belong into a location", hint)
+    return location
+
+
+def shown(location: str) -> str:
+    """The location without user, password and query."""
+    parts = urlsplit(location)
+    if not parts.scheme:
+        return location
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def redacted(text: str) -> str:
+    """A text in which no value of an environment variable stands whose name tells of a secret."""
+    values = {value for name, value in os.environ.items() if _TELLING.search(name) and len(value) >= _SHORTEST}
+    for value in sorted(values, key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    return re.sub(r"(?<=://)[^/@\s]+(?=@)", HIDDEN, text)
