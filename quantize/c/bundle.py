@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from earshot.quantize.c.lowering import lower
 from earshot.quantize.c.memory import lay_out
 from earshot.quantize.c.program import Struct, Table
 from earshot.quantize.c.readme import readme
-from earshot.quantize.graph import Graph, read_graph
+from earshot.quantize.graph import Graph, Operator, read_graph
 from earshot.quantize.metadata import StreamDescription, description_of
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -121,6 +122,7 @@ def _program(graph: Graph, description: StreamDescription, name: str, source: st
                 f"{graph.source}: state {state} leaves in another form than it enters",
                 "convert the model with earshot, which gives both sides one scale",
             )
+    graph, states = untangled(graph, states)
     fields = [emit.identifier(state) for state in states]
     if len(set(fields)) < len(fields):
         raise ModelError(f"{graph.source}: states whose names are alike in C: {', '.join(states)}", "rename them")
@@ -133,6 +135,29 @@ def _program(graph: Graph, description: StreamDescription, name: str, source: st
         if leaving not in computed and leaving not in graph.inputs.values():
             raise ModelError(f"{graph.source}: state {state} becomes a constant", "take it out of the network")
     return emit.Program(name, source, graph, description, steps, lay_out(graph, steps, frame, mask, states), states)
+
+
+def untangled(graph: Graph, states: Mapping[str, tuple[int, int]]) -> tuple[Graph, dict[str, tuple[int, int]]]:
+    """A graph whose states do not exchange their values: in every circle, one of them takes a copy.
+
+    Args:
+        states: name -> tensor that enters, tensor that leaves.
+    """
+    names = {entry: name for name, (entry, _) in states.items()}
+    found = dict(states)
+    for first in states:
+        circle, name = [first], first
+        while (name := names.get(states[name][1], "")) and name not in circle:
+            circle.append(name)
+        cut = any(found[other] != states[other] for other in circle)
+        if name != first or len(circle) == 1 or cut:
+            continue
+        entry, leaving = states[first]
+        copied = replace(graph.tensors[leaving], index=len(graph.tensors), name=f"{graph.tensors[leaving].name}_copy")
+        operator = Operator(len(graph.operators), "RESHAPE", (leaving,), (copied.index,))
+        graph = replace(graph, tensors=(*graph.tensors, copied), operators=(*graph.operators, operator))
+        found[first] = (entry, copied.index)
+    return graph, found
 
 
 def _kernels() -> dict[str, str]:

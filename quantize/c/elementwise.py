@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from earshot.quantize.c.fixed import Factor, activation_limits, quantization, strides
+from earshot.quantize.c.functions import raised
 from earshot.quantize.c.program import Argument, Call, Field, Lowering, Memory, Step, Struct
 from earshot.quantize.graph import TensorInfo
 
@@ -16,6 +17,8 @@ _LEFT = {"s8": 20, "s16": 15}  # headroom of sums
 
 def add(context: Lowering) -> Step:
     """ADD."""
+    if context.output.dtype == "float32":
+        return raised(context)
     return _sum(context, subtract=False)
 
 

@@ -156,8 +156,9 @@ def state_header(program: Program) -> str:
     """`NAME_state.h`: what lives from frame to frame."""
     name, upper = program.name, program.name.upper()
     fields = []
-    for state, (entry, _) in program.states.items():
-        tensor = program.graph.tensors[entry]
+    tensors = {state: program.graph.tensors[entry] for state, (entry, _) in program.states.items()}
+    # The widest elements first, so that none of them needs padding in front of it.
+    for state, tensor in sorted(tensors.items(), key=lambda item: -np.dtype(item[1].dtype).itemsize):
         zero = f", zero point {tensor.quantization.zero_point}" if tensor.quantization else ""
         size, remark = int(np.prod(tensor.shape)), f"{list(tensor.shape)}{zero}"
         fields.append(f"    {CTYPES[tensor.dtype]} {identifier(state)}[{size}]; /* {remark} */")

@@ -30,6 +30,10 @@ def _reciprocal_root(value: np.float32, largest: np.float32) -> np.float32:
     return _ONE / np.float32(np.sqrt(value)) if value > 0 else largest
 
 
+def _logarithm(value: np.float32) -> np.float32:
+    return np.float32(math.log(float(value))) if value > 0 else np.float32(-1e30)
+
+
 def _rooted(value: np.float32) -> np.float32:
     return np.float32(math.sqrt(float(value))) if value >= 0 else np.float32("nan")
 
@@ -48,7 +52,7 @@ FLOAT_FUNCTIONS: dict[str, Callable[[Mapping[str, Any]], Real]] = {
     "ABS": lambda _: np.abs,
     "EXP": lambda _: lambda value: np.float32(math.exp(min(float(value), 88.0))),
     "LEAKY_RELU": lambda options: lambda value: value if value > 0 else value * np.float32(options["alpha"]),
-    "LOG": lambda _: lambda value: np.float32(math.log(float(value))) if value > 0 else np.float32("-inf"),
+    "LOG": lambda _: _logarithm,
     "LOGISTIC": lambda _: _sigmoid,
     "NEG": lambda _: lambda value: -value,
     "RELU": lambda _: lambda value: max(value, np.float32(0)),
@@ -60,6 +64,13 @@ FLOAT_FUNCTIONS: dict[str, Callable[[Mapping[str, Any]], Real]] = {
     "TANH": lambda _: lambda value: np.float32(math.tanh(float(value))),
 }
 _BOUNDS = {"RELU": (0.0, math.inf), "RELU6": (0.0, 6.0), "RELU_N1_TO_1": (-1.0, 1.0)}
+
+
+_HALVES = {
+    ("int16", "int16"): "earshot_halves_s16",
+    ("int16", "int8"): "earshot_halves_s16_s8",
+    ("int8", "int16"): "earshot_halves_s8_s16",
+}
 
 
 def logistic(context: Lowering) -> Step:
@@ -136,6 +147,8 @@ def hard_swish(context: Lowering) -> Step:
 def reciprocal_root(context: Lowering) -> Step:
     """RSQRT."""
     source, sink = context.input(0), context.output
+    if source.dtype == "float32":
+        return _mapped(context, "earshot_inverse_root_f32")
     if source.dtype == "int16":
         nodes = line_nodes(quantization(source).scale, quantization(sink).scale, _reciprocal_root)
         arguments = (context.table("table", nodes), math.prod(sink.shape), Memory(source.index), Memory(sink.index))
@@ -143,6 +156,24 @@ def reciprocal_root(context: Lowering) -> Step:
         return _one_to_one(context, source, Call("earshot_lines_s16", arguments))
     scale = 1.0 / (float(np.sqrt(np.float32(quantization(source).scale))) * quantization(sink).scale)
     return _tabled(context, inverse_root(Factor.of(scale), 127 - quantization(sink).zero_point))
+
+
+def logarithm(context: Lowering) -> Step:
+    """LOG of int8; of what is not positive it is the least number."""
+    source, sink = context.input(0), context.output
+    if context.width(source, sink) != "s8":
+        raise context.refuse("it is supported on int8 only")
+    return _one_to_one(context, source, _lookup(context, source, function_values(source, sink, _logarithm)))
+
+
+def raised(context: Lowering) -> Step:
+    """ADD of a float tensor and one constant number."""
+    numbers = [tensor for position in (0, 1) if (tensor := context.input(position)).data is not None]
+    if len(numbers) != 1 or numbers[0].size != 1 or context.option("fusedActivationFunction"):
+        raise context.refuse("in float, only the sum of a tensor and one number is supported")
+    (source,) = (context.input(position) for position in (0, 1) if context.input(position).data is None)
+    arguments = (float(numbers[0].real().item()), source.size, Memory(source.index), Memory(context.output.index))
+    return _one_to_one(context, source, Call("earshot_raise_f32", arguments))
 
 
 def folded(context: Lowering, chain: Sequence[Operator]) -> Step:
@@ -207,8 +238,7 @@ def _halves(context: Lowering, above: Factor, below: Factor, bounds: tuple[int, 
             value = integer - zero
             values.append(min(max(rescale(value, above if value >= 0 else below) + offset, bounds[0]), bounds[1]))
         return _one_to_one(context, source, _lookup(context, source, values))
-    kernels = {("int16", "int16"): "earshot_halves_s16", ("int16", "int8"): "earshot_halves_s16_s8"}
-    kernel = kernels.get((source.dtype, sink.dtype))
+    kernel = _HALVES.get((source.dtype, sink.dtype))
     if kernel is None:
         raise context.refuse(f"from {source.dtype} to {sink.dtype} is not supported")
     halves = context.struct(

@@ -11,11 +11,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
+from graphlib import TopologicalSorter
 
 import numpy as np
 
-from earshot.core.errors import ModelError
 from earshot.quantize.c.program import Memory, Step
 from earshot.quantize.graph import Graph
 
@@ -80,10 +79,8 @@ def lay_out(
 
     Args:
         frame, mask: the tensors the caller brings and takes.
-        states: name -> tensor that enters, tensor that leaves: computed by a step, the frame, or one that enters.
-
-    Raises:
-        ModelError: states exchange their values.
+        states: name -> tensor that enters, tensor that leaves: computed by a step, the frame, or one that enters, where
+            no circle of states exchange their values.
     """
     return _Planner(graph, steps, frame, mask, states).plan()
 
@@ -183,12 +180,7 @@ class _Planner:
         for name, (entry, leaving) in self.states.items():
             if leaving in names and leaving != entry:
                 takers[names[leaving]].append(name)
-        try:
-            return list(TopologicalSorter(takers).static_order())
-        except CycleError as error:
-            circle = ", ".join(sorted(set(error.args[1])))
-            message = f"{self.graph.source}: states that exchange their values as they are: {circle}"
-            raise ModelError(message, "keep them in one state and let the network turn it") from error
+        return list(TopologicalSorter(takers).static_order())
 
     def _only_reader(self, number: int, tensor: int) -> bool:
         """Whether a step reads a buffer through this one tensor alone, and no state is copied from there after it."""

@@ -58,6 +58,18 @@ def transpose(context: Lowering) -> Step:
     return _copies(context, source, [(source, 0, [steps[axis] for axis in order], 0, strides(sink.shape), sink.shape)])
 
 
+def reverse(context: Lowering) -> Step:
+    """REVERSE_V2: the elements along some axes from the last to the first."""
+    source, sink = context.input(0), context.output
+    context.width(source, sink)
+    _same_scale(context, source)
+    axes = {int(axis) % len(source.shape) for axis in context.constant(1).reshape(-1)}
+    steps = strides(source.shape)
+    start = sum((source.shape[axis] - 1) * steps[axis] for axis in axes)
+    walk = [-step if axis in axes else step for axis, step in enumerate(steps)]
+    return _copies(context, source, [(source, start, walk, 0, strides(sink.shape), sink.shape)])
+
+
 def broadcast(context: Lowering) -> Step:
     """BROADCAST_TO."""
     source, sink = context.input(0), context.output

@@ -46,8 +46,8 @@ void earshot_tanh_s16(const uint16_t *table, int32_t multiplier, int32_t shift, 
     }
 }
 
-#define HALVES(NAME, TYPE)                                                                                             \
-    void NAME(const earshot_halves *halves, int32_t n, const int16_t *x, TYPE *y) {                                    \
+#define HALVES(NAME, SOURCE, TYPE)                                                                                     \
+    void NAME(const earshot_halves *halves, int32_t n, const SOURCE *x, TYPE *y) {                                     \
         for (int32_t i = 0; i < n; i++) {                                                                              \
             const int32_t value = x[i] - halves->x_zero;                                                               \
             const int32_t found = value >= 0                                                                           \
@@ -57,5 +57,6 @@ void earshot_tanh_s16(const uint16_t *table, int32_t multiplier, int32_t shift, 
         }                                                                                                              \
     }
 
-HALVES(earshot_halves_s16, int16_t)
-HALVES(earshot_halves_s16_s8, int8_t)
+HALVES(earshot_halves_s16, int16_t, int16_t)
+HALVES(earshot_halves_s16_s8, int16_t, int8_t)
+HALVES(earshot_halves_s8_s16, int8_t, int16_t)

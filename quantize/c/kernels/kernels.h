@@ -136,6 +136,7 @@ typedef struct {
 
 void earshot_halves_s16(const earshot_halves *halves, int32_t n, const int16_t *x, int16_t *y);
 void earshot_halves_s16_s8(const earshot_halves *halves, int32_t n, const int16_t *x, int8_t *y);
+void earshot_halves_s8_s16(const earshot_halves *halves, int32_t n, const int8_t *x, int16_t *y);
 
 /* Between integers and single precision. */
 void earshot_dequantize_s8(float scale, int32_t zero_point, int32_t n, const int8_t *x, float *y);
@@ -145,5 +146,8 @@ void earshot_quantize_s16(float scale, int32_t zero_point, int32_t n, const floa
 /* Single precision: numbers above zero times one, those below times `slope`, all within bounds; magnitudes. */
 void earshot_slopes_f32(float slope, float low, float high, int32_t n, const float *x, float *y);
 void earshot_magnitude_f32(int32_t n, const float *x, float *y);
+/* Plus a number; 1 / sqrt(x), both steps rounded to nearest, and the largest number where x is zero or below. */
+void earshot_raise_f32(float number, int32_t n, const float *x, float *y);
+void earshot_inverse_root_f32(int32_t n, const float *x, float *y);
 
 #endif

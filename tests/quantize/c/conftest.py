@@ -10,6 +10,7 @@ import torch
 
 from earshot.models.dae_unet import DaeUnet, DaeUnetParams
 from earshot.models.frontend import Frontend
+from earshot.models.registry import build
 from earshot.models.streaming import StreamingModel
 from earshot.quantize.calibration import calibrate
 from earshot.quantize.export import export_float
@@ -39,6 +40,18 @@ def unet(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, object]:
 
 
 @pytest.fixture(scope="session")
+def mobile(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, object]:
+    """A small full-band mobile UNet, whose running norms have states and operators of 16 bits in its int8 file."""
+    torch.manual_seed(0)
+    sizes = {"channels": [4, 6], "strides": [4, 2], "hidden": 6, "mask_hidden": 4}
+    model = build("mobile_unet", Frontend(window=64, hop=32, fft=64), sizes).eval()
+    features = torch.rand(2, 1, 40, 33) ** 0.3 * torch.rand(2, 1, 40, 1)
+    path = tmp_path_factory.mktemp("mobile") / "float32.tflite"
+    export_float(model, path)
+    return path, tie(read_graph(path), calibrate(path, features))
+
+
+@pytest.fixture(scope="session")
 def integer_model(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str, str], Path]:
@@ -48,7 +61,7 @@ def integer_model(
     def make(network: str, precision: str) -> Path:
         if (network, precision) not in made:
             found = request.getfixturevalue(network)
-            source, plan = found if network == "unet" else (found.path, found.plan)
+            source, plan = found if isinstance(found, tuple) else (found.path, found.plan)
             content = quantize_graph(source, plan, precision)
             path = tmp_path_factory.mktemp(f"{network}_{precision}") / f"{network}.{precision}.tflite"
             description = read_description(source).for_graph(read_graph(content), precision)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .builder import Builder
+from .builder import TYPES, Builder
 
 NONE, RELU, RELU6 = 0, 1, 3
 
@@ -271,6 +271,46 @@ def table_chains(b: Builder) -> int:
     return last
 
 
+def logarithm(b: Builder) -> int:
+    """LOG of what is never below zero, but zero at times."""
+    source = pick(b)
+    square = b.activation(b.shape(source), zero=-128)
+    b.add("SQUARED_DIFFERENCE", [source, partner(b, source)], [square], "SquaredDifferenceOptions")
+    return b.add("LOG", [square], [b.activation(b.shape(source))])
+
+
+def sixteen(b: Builder, shape, scale: float | None = None) -> int:
+    scale = scale or float(b.draw.uniform(0.3, 3.0)) * 2**-13
+    return b.tensor(shape, "int16", scale=scale, zero=0)
+
+
+def moments(b: Builder) -> int:
+    """16 bits among 8, as running norms have them: x / sqrt(x² + ε), with the inverse root in float."""
+    source = pick(b)
+    shape, known = b.shape(source), list(b.made)
+    wide = b.add("QUANTIZE", [source], [sixteen(b, shape)], "QuantizeOptions")
+    square = b.add("MUL", [wide, wide], [sixteen(b, shape)], "MulOptions", fusedActivationFunction=RELU)
+    value = b.add("DEQUANTIZE", [square], [b.tensor(shape, "float32")], "DequantizeOptions")
+    number = b.tensor([1] * int(b.draw.integers(0, 3)), "float32", data=np.float32(b.draw.choice([1e-5, 0.3])))
+    operands = [value, number] if b.draw.random() < 0.5 else [number, value]
+    value = b.add("ADD", operands, [b.tensor(shape, "float32")], "AddOptions", fusedActivationFunction=0)
+    value = b.add("RSQRT", [value], [b.tensor(shape, "float32")])
+    scale = float(b.draw.choice([2.0**-12, 0.01]))
+    spread = b.add("QUANTIZE", [value], [sixteen(b, shape, scale)], "QuantizeOptions")
+    normed = b.add("MUL", [wide, spread], [sixteen(b, shape)], "MulOptions", fusedActivationFunction=0)
+    sink = b.add("QUANTIZE", [normed], [b.activation(shape)], "QuantizeOptions")
+    b.made = [*known, sink]
+    return sink
+
+
+def reverse(b: Builder) -> int:
+    """REVERSE_V2 along axes that are neighbours: LiteRT takes no others."""
+    source = pick(b)
+    first, last = sorted(b.draw.integers(0, len(b.shape(source)), 2).tolist())
+    axes = b.indices(list(range(first, last + 1)))
+    return b.add("REVERSE_V2", [source, axes], [b.like(source, b.shape(source))], "ReverseV2Options")
+
+
 def broadcast(b: Builder) -> int:
     source = pick(b)
     shape = b.shape(source)
@@ -478,6 +518,7 @@ BOTH = {
     "PAD": pad,
     "RESHAPE": reshape,
     "TRANSPOSE": transpose,
+    "REVERSE_V2": reverse,
     "MEAN": reduction("MEAN"),
 }
 ONLY_INT8 = {
@@ -488,12 +529,28 @@ ONLY_INT8 = {
     "GELU by tanh": unary("GELU", "GeluOptions", approximate=True),
     "HARD_SWISH": unary("HARD_SWISH", "HardSwishOptions"),
     "RSQRT": root,
+    "LOG": logarithm,
+    "moments on 16 bits": moments,
     "ABS": unary("ABS", "AbsOptions"),
     "SQUARED_DIFFERENCE": arithmetic("SQUARED_DIFFERENCE", "SquaredDifferenceOptions"),
 }
 
 
 ONLY_INT16 = {"RSQRT": reciprocal_root}
+
+
+def wide_state(b: Builder) -> None:
+    """A state of 16 bits beside those of 8, which moves a little towards what came in."""
+    entry = b.inputs["state_mean"] = b.tensor([1, 10], "int16", scale=2.0**-11, zero=0, name="state_mean")
+    source = int(b.draw.choice([index for index in b.made if b.shape(index) == (1, 10)]))
+    wide = b.add("QUANTIZE", [source], [sixteen(b, [1, 10])], "QuantizeOptions")
+    share = b.tensor([], "int16", scale=0.02 / 32767, zero=0, data=np.int16(32767))
+    values = {"fusedActivationFunction": 0, "potScaleInt16": False}
+    step = b.add("SUB", [wide, entry], [sixteen(b, [1, 10], 2.0**-12)], "SubOptions", **values)
+    step = b.add("MUL", [step, share], [sixteen(b, [1, 10], 2.0**-17)], "MulOptions", fusedActivationFunction=0)
+    leaving = b.tensor([1, 10], "int16", scale=2.0**-11, zero=0)
+    b.outputs["state_mean"] = b.add("ADD", [entry, step], [leaving], "AddOptions", **values)
+    b.made = [index for index in b.made if b.tensors[index].type != TYPES["int16"]]
 
 
 def random_model(dtype: str, seed: int, path, rounds: int = 1):
@@ -510,6 +567,8 @@ def random_model(dtype: str, seed: int, path, rounds: int = 1):
     # A seed of one thing, so that every shape asked for is there.
     for name in [name for _ in range(rounds) for name in b.draw.permutation(list(known))]:
         known[name](b)
+    if dtype == "int8":
+        wide_state(b)
     for name, entry in states.items():
         leaving = b.like(entry, b.shape(entry))
         alike = [i for i in b.made if b.shape(i) == b.shape(entry)]

@@ -16,7 +16,7 @@ from .harness import Truth as LiteRt
 from .operators import random_model
 
 ELEMENTS = {"int8": "int8_t", "int16x8": "int16_t"}
-NETWORKS = ("unet", "lookback", "leaky", "gated")
+NETWORKS = ("unet", "lookback", "leaky", "gated", "mobile")
 
 
 def compare(path: Path, out: Path, kernels, machine, precision: str, frames: int) -> list[str]:
@@ -179,3 +179,20 @@ def test_two_models_live_in_one_program(integer_model, kernels, tmp_path):
     generate(integer_model("gated", "int8"), tmp_path, name="other")
     program = kernels.program(tmp_path, NATIVE, element="int8_t")
     assert differences(path, program, NATIVE, 5, states=True) == []
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_inverse_roots_are_rounded_as_ieee_arithmetic_rounds_them(machine, kernels, tmp_path):
+    """Positive floats of every exponent, denormal ones among them, against numpy's root and division."""
+    b = Builder("int16", 9)
+    frame = b.inputs["frame"] = b.tensor([1, 4096], "float32", name="frame")
+    b.outputs["mask"] = b.add("RSQRT", [frame], [b.tensor([1, 4096], "float32")])
+    generate(b.write(tmp_path / "model.tflite"), tmp_path / "c")
+    program = kernels.program(tmp_path / "c", MACHINES[machine], element="float")
+    bits = np.random.default_rng(3).integers(1, 0x7F800000, (8, 4096)).astype(np.uint32)
+    bits[0, :6] = 1, 0x7FFFFF, 0x800000, 0x7F7FFFFF, 0x3F7FFFFF, 0x3F800001
+    sound = bits.view(np.float32)
+    found = [np.frombuffer(one.mask, np.float32) for one in run(program, MACHINES[machine], sound.tobytes())]
+    wanted = np.float32(1) / np.sqrt(sound)
+    assert np.concatenate(found).tobytes() == wanted.tobytes()
+    assert np.isfinite(wanted).all() and np.unique(wanted).size > 30000
