@@ -93,7 +93,7 @@ def take_turns(
         for target in named:
             known = replace(pair, races=tuple(races))
             config = _config(pair, target, row.row)
-            races.append(remeasure(target, *models, config, _decided_by(known, budgets, row.row), progress))
+            races.append(remeasure(target, *models, config, decided_by(known, budgets, row.row), progress))
     return replace(pair, races=tuple(races))
 
 
@@ -164,7 +164,7 @@ def _config(pair: Pair, target: str, row: str) -> ProfileConfig:
     return parse(ProfileConfig, {key: kept[key] for key in ("threads", "delegate") if key in kept}, f"target {target}")
 
 
-def _decided_by(pair: Pair, budgets: Sequence[Budget], row: str) -> Decided:
+def decided_by(pair: Pair, budgets: Sequence[Budget], row: str) -> Decided:
     """Whether a race settles every budget on the row's times; without one, whether its median frame is known well."""
     strict = [
         budget.model_copy(update={"undecided": "fail", "severity": "fail"})
