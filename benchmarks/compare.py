@@ -32,7 +32,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from slower import heavy_operators, write_slower
+from slower import heavy_operators, write_slower  # type: ignore[import-not-found]  # beside this file
 
 from earshot.ci.budget import Budget
 from earshot.ci.difference import Difference, Pair, Race, race_difference
