@@ -109,6 +109,17 @@ class ConvTasnet(StreamingModel):
         self.mask = nn.Sequential(nn.PReLU(), nn.Conv2d(params.bottleneck, params.basis, 1), nn.Sigmoid())
         self.decoder = ChunkUpsample(params.basis, 1, params.kernel, stride=params.stride)
 
+    def layer_params(self) -> ConvTasnetParams:
+        """The sizes as the layers have them now; all blocks lose equally many channels."""
+        assert isinstance(self.params, ConvTasnetParams)
+        block = self.blocks.part(0)
+        sizes = {
+            "basis": self.encoder.conv.out_channels,
+            "bottleneck": block.residual.out_channels,
+            "inner": block.residual.in_channels,
+        }
+        return self.params.model_copy(update=sizes)
+
     def initial_state(self, batch: int = 1) -> State:
         """Look-backs and moments."""
         state = {"encoder": self.encoder.cache(batch), **self.norm.states("norm", batch)}

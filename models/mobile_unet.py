@@ -37,6 +37,8 @@ class MobileUnetParams(Config):
         channels: width after each encoder stage.
         strides: by how much each stage divides the frequency resolution (even numbers).
         expansion: how much wider an inverted bottleneck is inside.
+        widths: inner width of every inverted bottleneck, encoder then decoder, in place of `expansion`; what pruning
+            leaves.
         kernel_time: frames its depthwise convolution spans (look-back only).
         hidden: width of the GRU on the signal.
         mask_hidden: width of the GRU on the mask.
@@ -47,6 +49,7 @@ class MobileUnetParams(Config):
     channels: tuple[int, ...] = (16, 24, 32)
     strides: tuple[int, ...] = (4, 4, 2)
     expansion: int = Field(default=2, ge=1)
+    widths: tuple[int, ...] = ()
     kernel_time: int = Field(default=2, ge=1)
     hidden: int = Field(default=96, ge=1)
     mask_hidden: int = Field(default=24, ge=1)
@@ -58,6 +61,8 @@ class MobileUnetParams(Config):
             raise ValueError("channels must be positive, with one stride for each")
         if any(stride < 2 or stride % 2 for stride in self.strides):
             raise ValueError("strides must be even")
+        if self.widths and len(self.widths) != 2 * len(self.channels) - 1:
+            raise ValueError(f"widths must name all {2 * len(self.channels) - 1} inverted bottlenecks")
         return self
 
 
@@ -87,7 +92,8 @@ class MobileUnet(StreamingModel):
         )
         self.norms: Parts[RunningNorm] = Parts(RunningNorm(width, "bins", params.forget) for width in widths)
         outer = [*widths, *reversed(widths[:-1])]
-        blocks = [InvertedBottleneck(width, width * params.expansion, params.kernel_time) for width in outer]
+        inner = params.widths or tuple(width * params.expansion for width in outer)
+        blocks = [InvertedBottleneck(width, wide, params.kernel_time) for width, wide in zip(outer, inner, strict=True)]
         self.encoder: Parts[InvertedBottleneck] = Parts(blocks[: len(widths)])
         self.decoder: Parts[InvertedBottleneck] = Parts(blocks[len(widths) :])
         self.squeeze = Squeeze(widths[-1], bins[-1], params.hidden)
@@ -100,6 +106,24 @@ class MobileUnet(StreamingModel):
         self.mask_in = Squeeze(1, frontend.bins, params.mask_hidden)
         self.mask_recurrent = Recurrent(params.mask_hidden, params.mask_hidden)
         self.mask_out = nn.Linear(params.mask_hidden, frontend.bins)
+
+    def fixed_layers(self) -> tuple[nn.Module, ...]:
+        """The layer onto bins."""
+        return (self.mask_out,)
+
+    def layer_params(self) -> MobileUnetParams:
+        """The sizes as the layers have them now, after pruning."""
+        assert isinstance(self.params, MobileUnetParams)
+        blocks = [*self.encoder, *self.decoder]
+        inner = tuple(block.expand.conv.out_channels for block in blocks)
+        usual = tuple(self.params.expansion * block.project.conv.out_channels for block in blocks)
+        sizes = {
+            "channels": tuple(down.conv.out_channels for down in self.down),
+            "widths": () if inner == usual else inner,
+            "hidden": self.recurrent.hidden,
+            "mask_hidden": self.mask_recurrent.hidden,
+        }
+        return self.params.model_copy(update=sizes)
 
     def initial_state(self, batch: int = 1) -> State:
         """Past features, look-backs of the blocks, moments of the norms, both GRUs' states."""

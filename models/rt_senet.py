@@ -89,6 +89,11 @@ class RtSenet(StreamingModel):
             for inputs, width, stride in zip(widths[::-1], (*widths[-2::-1], 1), params.strides[::-1], strict=True)
         )
 
+    def layer_params(self) -> RtSenetParams:
+        """The sizes as the layers have them now; the GRU loses as many units as the stage before it has channels."""
+        assert isinstance(self.params, RtSenetParams)
+        return self.params.model_copy(update={"channels": tuple(down.conv.out_channels for down in self.down)})
+
     def initial_state(self, batch: int = 1) -> State:
         """Look-backs `[batch, channels, 1, samples]` and the GRU's `[batch, hidden]`."""
         state = {f"down{index}": part.cache(batch) for index, part in enumerate(self.down)}

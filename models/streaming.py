@@ -92,6 +92,10 @@ class StreamingModel(nn.Module, abc.ABC):
         """A copy in eval mode with every BatchNorm folded; same outputs to float32 rounding."""
         raise ModelError(f"{type(self).__name__} does not say how its norms fold", "implement prepare_for_export()")
 
+    def fixed_layers(self) -> tuple[nn.Module, ...]:
+        """Layers whose outputs the frontend sizes, one for each bin: pruning takes none away."""
+        return ()
+
     def layer_params(self) -> Config:
         """`params` with the sizes the layers have now, so that a pruned network can be rebuilt from its class."""
         raise ModelError(

@@ -43,6 +43,8 @@ class WaveUnetParams(Config):
         strides: by how much each stage divides the rate; their product divides the hop.
         kernel: of the depthwise convolutions.
         reduction: of squeeze-and-excitation's inner layer.
+        inner: width of that layer in every block, encoder, bottleneck, decoder, in place of `reduction`; what pruning
+            leaves.
         pace: of the running mean, chunk by chunk.
     """
 
@@ -50,6 +52,7 @@ class WaveUnetParams(Config):
     strides: tuple[int, ...] = (4, 4, 4)
     kernel: int = 15
     reduction: int = 8
+    inner: tuple[int, ...] = ()
     pace: float = 0.05
 
     @model_validator(mode="after")
@@ -58,17 +61,18 @@ class WaveUnetParams(Config):
             raise ValueError("channels needs one entry more than strides, all positive")
         if self.kernel < 1 or not 0 < self.pace <= 1:
             raise ValueError("kernel must be positive and pace in (0, 1]")
+        if self.inner and (len(self.inner) != 2 * len(self.channels) - 1 or min(self.inner) < 1):
+            raise ValueError(f"inner must name all {2 * len(self.channels) - 1} blocks, all positive")
         return self
 
 
 class Block(nn.Module):
     """Depthwise-separable convolution with squeeze-and-excitation."""
 
-    def __init__(self, inputs: int, outputs: int, params: WaveUnetParams) -> None:
+    def __init__(self, inputs: int, outputs: int, inner: int, params: WaveUnetParams) -> None:
         super().__init__()
         self.depthwise = ChunkConv(inputs, inputs, params.kernel, groups=inputs, norm=False)
         self.pointwise = ChunkConv(inputs, outputs, 1, activation=LeakyRelu(0.1))
-        inner = max(1, outputs // params.reduction)
         self.squeeze = nn.Conv2d(outputs, inner, 1)
         self.excite = nn.Conv2d(inner, outputs, 1)
         self.running = RunningMean(params.pace)
@@ -76,8 +80,10 @@ class Block(nn.Module):
     def forward(self, signal: Tensor, chunk: int) -> Tensor:
         """Whole signals; `chunk` samples of this stage's rate make one mean."""
         rich = self.pointwise(self.depthwise(signal))
-        gains = self._gains(self.running(functional.avg_pool2d(rich, (1, chunk))))
-        return rich * gains.repeat_interleave(chunk, 3)
+        means = functional.avg_pool2d(rich, (1, chunk))
+        if means.shape[3] == 1:  # one chunk has nothing to run over and to repeat; pruning follows channels this way
+            return rich * self._gains(self.running.step(means, torch.zeros_like(means)))
+        return rich * self._gains(self.running(means)).repeat_interleave(chunk, 3)
 
     def step(self, name: str, walk: Walk, chunk: Tensor) -> Tensor:
         """One chunk."""
@@ -108,24 +114,38 @@ class WaveUnet(StreamingModel):
         if frontend.hop % math.prod(params.strides):
             raise ValueError(f"a hop of {frontend.hop} samples is no multiple of strides {params.strides}")
         widths = params.channels
+        inner = iter(params.inner or [max(1, width // params.reduction) for width in (*widths, *widths[-2::-1])])
         self.encoder: Parts[Block] = Parts(
-            Block(inputs, width, params) for inputs, width in zip((1, *widths[1:-1]), widths[:-1], strict=True)
+            Block(inputs, width, next(inner), params)
+            for inputs, width in zip((1, *widths[1:-1]), widths[:-1], strict=True)
         )
         self.down: Parts[ChunkConv] = Parts(
             ChunkConv(inputs, width, 2 * stride, stride=stride, activation=LeakyRelu(0.1))
             for inputs, width, stride in zip(widths[:-1], widths[1:], params.strides, strict=True)
         )
-        self.bottleneck = Block(widths[-1], widths[-1], params)
+        self.bottleneck = Block(widths[-1], widths[-1], next(inner), params)
         self.up: Parts[ChunkUpsample] = Parts(
             ChunkUpsample(inputs, width, 2 * stride, stride=stride)
             for inputs, width, stride in zip(widths[:0:-1], widths[-2::-1], params.strides[::-1], strict=True)
         )
-        self.decoder: Parts[Block] = Parts(Block(width, width, params) for width in widths[-2::-1])
+        self.decoder: Parts[Block] = Parts(Block(width, width, next(inner), params) for width in widths[-2::-1])
         self.output = nn.Conv2d(widths[0], 1, 1)
 
     def _blocks(self) -> dict[str, Block]:
         named = {f"enc{index}": block for index, block in enumerate(self.encoder)} | {"deep": self.bottleneck}
         return named | {f"dec{index}": block for index, block in enumerate(self.decoder)}
+
+    def layer_params(self) -> WaveUnetParams:
+        """The sizes as the layers have them now, after pruning."""
+        assert isinstance(self.params, WaveUnetParams)
+        blocks = list(self._blocks().values())
+        widths, inner = ([getattr(block.squeeze, side) for block in blocks] for side in ("in_channels", "out_channels"))
+        usual = [max(1, width // self.params.reduction) for width in widths]
+        sizes = {
+            "channels": tuple(widths[: len(self.params.channels)]),
+            "inner": () if inner == usual else tuple(inner),
+        }
+        return self.params.model_copy(update=sizes)
 
     def initial_state(self, batch: int = 1) -> State:
         """Look-backs `[batch, channels, 1, samples]` and running means `[batch, channels, 1, 1]`."""

@@ -20,13 +20,13 @@ from torch import nn
 
 from earshot.core.errors import ModelError, ToolError
 from earshot.models.cost import macs_per_second, parameters
-from earshot.models.layers import Recurrent
+from earshot.models.layers import Recurrent, RecurrentLstm
 from earshot.models.streaming import StreamingModel
 from earshot.pipeline.progress import Progress
 from earshot.pipeline.training.config import PruneBudget, PruneConfig
 
 _RATIO_STEPS = 20  # `until` chooses among multiples of 1/20
-_FRAMES = 4  # of the sequence that the dependencies are traced on
+_FRAMES = 1  # of the sequence that the dependencies are traced on: what joins frames looks like what joins channels
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,16 @@ def prune_network(model: StreamingModel, config: PruneConfig, work: Path, progre
     return Pruned(pruned, _report(model, pruned, ratio, timed.get(ratio)))
 
 
+@torch.enable_grad()
 def cut(model: StreamingModel, ratio: float, config: PruneConfig) -> StreamingModel:
     """A copy with `ratio` of its channels removed, rebuilt from its class. Raises ModelError when it cannot be."""
     import torch_pruning
 
+    try:
+        model.layer_params()
+    except ModelError as error:
+        message = f"{type(model).__name__} cannot be pruned: {error.message}"
+        raise ModelError(message, error.hint or "skip prune") from error
     draft = copy.deepcopy(model).eval().requires_grad_(True)
     stand_ins = _stand_ins(draft)
     importance = (
@@ -99,11 +105,14 @@ def cut(model: StreamingModel, ratio: float, config: PruneConfig) -> StreamingMo
         else torch_pruning.importance.RandomImportance()
     )
     example = torch.rand(1, model.frontend.inputs, _FRAMES, model.frontend.bins)
+    traced = _with_latent(draft, example)
     try:
         pruner = torch_pruning.pruner.BasePruner(
             draft,
             example,
+            forward_fn=traced,
             importance=importance,
+            ignored_layers=list(draft.fixed_layers()),
             pruning_ratio=ratio,
             pruning_ratio_dict=_narrow_layers(draft, ratio, config.round_to),
             round_to=config.round_to,
@@ -115,11 +124,37 @@ def cut(model: StreamingModel, ratio: float, config: PruneConfig) -> StreamingMo
             group.prune()
         for stand_in in stand_ins:
             stand_in.restore(draft)
+        if traced is not None:
+            del draft.probe
         rebuilt = type(model)(model.frontend, draft.layer_params())
         rebuilt.load_state_dict(draft.state_dict())
     except (RuntimeError, ValueError, KeyError, AssertionError, ModelError) as error:
         raise ModelError(f"{type(model).__name__} cannot be pruned by {ratio}: {error}", "skip prune") from error
     return rebuilt.eval()
+
+
+Traced = Callable[[Any, torch.Tensor], list[torch.Tensor]]
+
+
+def _with_latent(draft: StreamingModel, example: torch.Tensor) -> Traced | None:
+    """How a network is called whose output does not depend on all its layers: a probe at the latent makes it two.
+
+    Conv-TasNet's last block has a residual output that only distillation looks at; nothing else would prune it.
+    """
+    trace = draft.trace(example)
+    found = torch.autograd.grad(trace.output.sum(), list(draft.parameters()), allow_unused=True, retain_graph=True)
+    if all(gradient is not None for gradient in found):
+        return None
+    # Equal weights: they leave the order of channels by importance as it is.
+    probe = nn.Linear(trace.latent.shape[-1], 1)
+    nn.init.ones_(probe.weight)
+    draft.probe = probe
+
+    def traced(model: Any, sequence: torch.Tensor) -> list[torch.Tensor]:
+        both = model.trace(sequence)
+        return [both.output, model.probe(both.latent)]
+
+    return traced
 
 
 def _narrow_layers(draft: nn.Module, ratio: float, round_to: int) -> dict[nn.Module, float]:
@@ -137,19 +172,20 @@ def _narrow_layers(draft: nn.Module, ratio: float, round_to: int) -> dict[nn.Mod
 class _StandIn:
     """A fully connected layer in the place of a recurrent one while dependencies are traced."""
 
-    def __init__(self, name: str, recurrent: Recurrent) -> None:
+    def __init__(self, name: str, recurrent: Recurrent | RecurrentLstm) -> None:
         self.name = name
         self.recurrent = recurrent
-        gru: Any = recurrent.gru
-        self.layer = nn.Linear(gru.input_size, gru.hidden_size)
-        by_gate = gru.weight_ih_l0.detach().reshape(3, gru.hidden_size, gru.input_size)
-        loops = gru.weight_hh_l0.detach().reshape(3, gru.hidden_size, gru.hidden_size)
+        self.gates = 3 if isinstance(recurrent, Recurrent) else 4
+        fused = _fused(recurrent)
+        self.layer = nn.Linear(fused.input_size, fused.hidden_size)
+        by_gate = fused.weight_ih_l0.detach().reshape(self.gates, fused.hidden_size, fused.input_size)
+        loops = fused.weight_hh_l0.detach().reshape(self.gates, fused.hidden_size, fused.hidden_size)
         own = by_gate.square().sum(0)
         # The norm of a unit's row is then the norm of all weights that lead into it.
-        extra = loops.square().sum((0, 2)) / gru.input_size
+        extra = loops.square().sum((0, 2)) / fused.input_size
         self.layer.weight.data = (own + extra[:, None]).sqrt()
-        self.inputs = torch.arange(gru.input_size)
-        self.hidden = torch.arange(gru.hidden_size)
+        self.inputs = torch.arange(fused.input_size)
+        self.hidden = torch.arange(fused.hidden_size)
 
     def note(self, dependency: object, indices: list[int]) -> None:
         """Remembers what torch-pruning takes out of the stand-in."""
@@ -162,20 +198,26 @@ class _StandIn:
 
     def restore(self, draft: nn.Module) -> None:
         """Puts a recurrent layer with the units that are left in the stand-in's place."""
-        old: Any = self.recurrent.gru
-        small = Recurrent(len(self.inputs), len(self.hidden))
-        gru: Any = small.gru
-        rows = torch.cat([self.hidden + gate * old.hidden_size for gate in range(3)])
+        old = _fused(self.recurrent)
+        small = type(self.recurrent)(len(self.inputs), len(self.hidden))
+        new = _fused(small)
+        rows = torch.cat([self.hidden + gate * old.hidden_size for gate in range(self.gates)])
         with torch.no_grad():
-            gru.weight_ih_l0.copy_(old.weight_ih_l0[rows][:, self.inputs])
-            gru.weight_hh_l0.copy_(old.weight_hh_l0[rows][:, self.hidden])
-            gru.bias_ih_l0.copy_(old.bias_ih_l0[rows])
-            gru.bias_hh_l0.copy_(old.bias_hh_l0[rows])
+            new.weight_ih_l0.copy_(old.weight_ih_l0[rows][:, self.inputs])
+            new.weight_hh_l0.copy_(old.weight_hh_l0[rows][:, self.hidden])
+            new.bias_ih_l0.copy_(old.bias_ih_l0[rows])
+            new.bias_hh_l0.copy_(old.bias_hh_l0[rows])
         draft.set_submodule(self.name, small)
 
 
+def _fused(recurrent: Recurrent | RecurrentLstm) -> Any:
+    """torch's own layer, whose parameters its class does not name."""
+    return recurrent.gru if isinstance(recurrent, Recurrent) else recurrent.lstm
+
+
 def _stand_ins(draft: nn.Module) -> list[_StandIn]:
-    found = [_StandIn(name, part) for name, part in draft.named_modules() if isinstance(part, Recurrent)]
+    kinds = Recurrent | RecurrentLstm
+    found = [_StandIn(name, part) for name, part in draft.named_modules() if isinstance(part, kinds)]
     for stand_in in found:
         draft.set_submodule(stand_in.name, stand_in.layer)
     return found

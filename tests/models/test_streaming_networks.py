@@ -48,11 +48,15 @@ SIZES: dict[str, list[dict[str, Any]]] = {
     "mobile_unet": [
         {"channels": [4, 6, 8], "hidden": 9, "mask_hidden": 5},
         {"channels": [4, 6], "strides": [4, 8], "lookback": 0, "kernel_time": 1, "hidden": 5, "forget": 0.2},
+        {"channels": [4, 6], "strides": [4, 8], "widths": [5, 7, 3], "hidden": 5, "mask_hidden": 4},
     ],
     "ft_jnf": [{"hidden_frequency": 6, "hidden_time": 5}],
     "metricgan": [{"hidden": 9, "wide": 7}],
     "rt_senet": [{"channels": [4, 6, 8]}, {"channels": [5, 3], "strides": [2, 8], "kernel": 11}],
-    "wave_unet": [{"channels": [4, 6, 8, 9]}, {"channels": [3, 5], "strides": [8], "kernel": 9, "pace": 0.5}],
+    "wave_unet": [
+        {"channels": [4, 6, 8, 9]},
+        {"channels": [3, 5], "strides": [8], "kernel": 9, "pace": 0.5, "inner": [2, 3, 1]},
+    ],
 }
 HEARING_AID = Frontend(rate=48000, window=384, hop=192, fft=384)
 FRONTENDS = {"dae_unet": [NARROW, WIDE], "mobile_unet": [network("mobile_unet").usual, HEARING_AID]}

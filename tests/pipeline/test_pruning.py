@@ -14,7 +14,7 @@ from earshot.models.cost import macs_per_second, parameters, state_bytes
 from earshot.models.dae_unet import DaeUnet
 from earshot.models.frontend import Frontend
 from earshot.models.layers import Recurrent
-from earshot.models.registry import build
+from earshot.models.registry import NETWORKS, build
 from earshot.models.streaming import State, StreamingModel, Trace
 from earshot.pipeline.progress import Silent
 from earshot.pipeline.pruning import cut, measured_frame_us, prune_network
@@ -196,6 +196,95 @@ def test_a_pruned_network_saves_and_loads_like_any_other(tmp_path: Path) -> None
     again = cut(loaded, 0.5, settings())
     assert parameters(again) < parameters(loaded)
     masks(again)
+
+
+WAVE = Frontend(kind="wave", hop=32)
+COMPLEX = Frontend(window=64, hop=32, fft=64, features="complex", mask="complex")
+# Networks that can be pruned, and those of which torch-pruning cannot follow the layers: weights that are put together
+# when they are used, recurrent layers in two directions, attention.
+PRUNABLE: dict[str, tuple[Frontend, dict]] = {
+    "dae_unet": (FRONTEND, SIZES),
+    "conv_tasnet": (
+        WAVE,
+        {"basis": 16, "kernel": 32, "stride": 16, "bottleneck": 8, "inner": 12, "blocks": 2, "stacks": 2},
+    ),
+    "metricgan": (Frontend(window=64, hop=32, fft=64, features="log1p"), {"hidden": 16, "wide": 12}),
+    "mobile_unet": (FRONTEND, {"channels": [8, 13], "strides": [4, 2], "expansion": 3, "hidden": 12, "mask_hidden": 8}),
+    "rt_senet": (WAVE, {"channels": [8, 12], "strides": [4, 4]}),
+    "wave_unet": (WAVE, {"channels": [9, 13, 20], "strides": [4, 2], "reduction": 3}),
+}
+WHOLE: dict[str, tuple[Frontend, dict]] = {
+    "dccrn": (COMPLEX, {"channels": [4, 8], "hidden": 8}),
+    "dptnet": (WAVE, {"basis": 12, "kernel": 16, "stride": 8, "width": 8, "heads": 2, "hidden": 5, "blocks": 1}),
+    "ft_jnf": (COMPLEX, {"hidden_frequency": 6, "hidden_time": 5}),
+    "ft_jnf_offline": (COMPLEX, {"hidden_frequency": 6, "hidden_time": 5}),
+    "manner": (WAVE, {"hidden": 6, "depth": 2}),
+    "manner_causal": (WAVE, {"hidden": 6, "depth": 2}),
+    "metricgan_offline": (Frontend(features="log1p"), {"hidden": 9, "wide": 7}),
+}
+
+
+def test_every_network_is_in_one_of_both_lists() -> None:
+    assert PRUNABLE.keys() | WHOLE.keys() == NETWORKS.keys()
+    assert not PRUNABLE.keys() & WHOLE.keys()
+
+
+@pytest.mark.parametrize("name", PRUNABLE)
+@pytest.mark.parametrize("ratio", [0.25, 0.6])
+def test_a_pruned_network_streams_as_it_trains_and_is_smaller(name: str, ratio: float, tmp_path: Path) -> None:
+    frontend, sizes = PRUNABLE[name]
+    torch.manual_seed(0)
+    dense = build(name, frontend, sizes).eval()
+    pruned = cut(dense, ratio, settings(round_to=1))
+    # Weights between two pruned layers keep the square of their share, all others their share.
+    assert (1 - ratio) ** 2 * 0.7 < parameters(pruned) / parameters(dense) < 1 - ratio + 0.1
+    assert state_bytes(pruned) < state_bytes(dense) and macs_per_second(pruned) < macs_per_second(dense)
+    sequence = torch.rand(2, frontend.inputs, 9, frontend.bins)
+    with torch.no_grad():
+        offline = pruned(sequence)
+        assert offline.shape == (2, frontend.outputs, 9, frontend.bins)
+        assert float((pruned.stream(sequence) - offline).abs().max()) <= 1e-5
+    checkpoint.save(pruned, name, tmp_path / "pruned.safetensors")
+    loaded = checkpoint.load(tmp_path / "pruned.safetensors")
+    with torch.no_grad():
+        assert torch.equal(loaded(sequence), offline)
+    # What is left is what was there: every row of a pruned weight has an equal in the dense one.
+    before, after = dense.state_dict(), pruned.state_dict()
+    biases = [key for key in after if key.endswith("bias") and after[key].dim() == 1]
+    assert biases and all(set(after[key].tolist()) <= set(before[key].tolist()) for key in biases)
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_network_that_cannot_be_pruned_says_so_by_its_name(name: str) -> None:
+    model = build(name, *WHOLE[name])
+    with pytest.raises(ModelError, match=f"^{type(model).__name__} cannot be pruned: ") as caught:
+        cut(model, 0.5, settings())
+    assert "skip prune" in str(caught.value.hint)
+
+
+@torch.no_grad()
+def test_units_of_an_lstm_without_weight_go_first_and_nothing_changes() -> None:
+    """Half of both LSTMs' units and of the wide layer's silenced by hand; the gates of a unit go together."""
+    frontend, sizes = PRUNABLE["metricgan"]
+    torch.manual_seed(1)
+    dense = build("metricgan", frontend, sizes).eval()
+    sequence = torch.rand(2, 1, 9, frontend.bins)
+    sounding = cut(dense, 0.5, settings(round_to=1))(sequence)
+    for layer, after in (
+        (dense.first.lstm, dense.second.lstm.weight_ih_l0),
+        (dense.second.lstm, dense.head.wide.weight),
+    ):
+        units = torch.randperm(16)[:8]
+        for gate in range(4):
+            for weight in (layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_ih_l0, layer.bias_hh_l0):
+                weight[units + 16 * gate] = 0
+        layer.weight_hh_l0[:, units], after[:, units] = 0, 0
+    rows = torch.randperm(12)[:6]
+    dense.head.wide.weight[rows], dense.head.wide.bias[rows], dense.head.gains.weight[:, rows] = 0, 0, 0
+    pruned = cut(dense, 0.5, settings(round_to=1))
+    assert pruned.layer_params().hidden == 8 and pruned.layer_params().wide == 6
+    assert float((pruned(sequence) - dense(sequence)).abs().max()) <= 1e-6
+    assert float((sounding - dense(sequence)).abs().max()) > 1e-3
 
 
 class Unsized(DaeUnet):
