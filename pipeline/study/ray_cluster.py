@@ -168,8 +168,9 @@ def connected(address: str | None) -> Iterator[Cluster]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error; Ray's are pages long."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    """The first line of an error, and the last where that announces it; Ray's are pages long."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") else lines[0]
 
 
 def _knock(address: str) -> None:
