@@ -81,8 +81,8 @@ def read_archive(path: Path) -> tuple[dict[str, bytes], list[Problem]]:
                     problems.append(Problem(entry.filename, "its bytes were changed"))
     except _BROKEN as error:
         return {}, [Problem("", f"not a zip, or a damaged one ({error})")]
-    if not problems and write_archive(files) != content:
-        problems.append(_strayed(content, write_archive(files), entries))
+    if not problems and (expected := write_archive(files)) != content:
+        problems.append(_strayed(content, expected, entries))
     return files, problems
 
 
@@ -113,11 +113,22 @@ def _refusals(entries: list[zipfile.ZipInfo], size: int) -> list[Problem]:
 
 def _strayed(content: bytes, expected: bytes, entries: list[zipfile.ZipInfo]) -> Problem:
     """Where an archive departs from the one its files make: the file whose entry that is."""
-    pairs = enumerate(zip(content, expected, strict=False))
-    first = next((at for at, (found, wanted) in pairs if found != wanted), min(len(content), len(expected)))
+    first = _first_difference(memoryview(content), memoryview(expected))
     before = [entry for entry in entries if entry.header_offset <= first]
     if before and first < max(entry.header_offset + entry.file_size for entry in entries):
         return Problem(
             max(before, key=lambda entry: entry.header_offset).filename, "the zip's entry for it was changed"
         )
     return Problem("", f"the zip was changed beside its files (byte {first:,})")
+
+
+def _first_difference(found: memoryview, wanted: memoryview) -> int:
+    """Where two texts part, by halving: as quick as the machine compares memory."""
+    low, high = 0, min(len(found), len(wanted))  # equal up to `low`; nothing is known beyond `high`
+    while low < high:
+        middle = (low + high + 1) // 2
+        if found[low:middle] == wanted[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
