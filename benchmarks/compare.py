@@ -198,13 +198,13 @@ def scored(model: Path, data: Path, noisy: float) -> Evidence:
 def quality(options: argparse.Namespace) -> None:
     """A loss that is there, and one that is not."""
     base, noisy = scored(options.model, options.data, 0.0), 0.05
-    for _ in range(3):
+    for _ in range(TRIES):
         worse = scored(options.model, options.data, noisy)
         pair = Pair(base, worse)
         (found,) = (one for one in pair.differences(ROW) if one.metric == "pesq_wb")
         if abs((found.loss or 0.0) - LOSS) <= 0.005:
             break
-        noisy *= LOSS / max(found.loss or 0.0, 1e-3)
+        noisy = min(1.0, noisy * min(4.0, max(0.25, LOSS / max(found.loss or 0.0, 1e-3))))
     for other in (Pair(base, base), pair):
         (verdict,) = judge([QUALITY], other.candidate.rows, None, other)
         print(f"{other.candidate.name}: {verdict.status}: {verdict.reason}")

@@ -121,7 +121,7 @@ class SshTarget:
                 deadline = Deadline(config.timeout_seconds, late, "raise timeout_seconds")
                 command = (python, agent, *race_arguments(sent[0], sent[1], config, core))
                 channel = folder.start(*command, deadline=deadline)
-                yield RaceLink(AgentLink(f"{base} and {candidate}", channel, self.name, sent[1]))
+                yield RaceLink(AgentLink(str(candidate), channel, self.name, sent[1]))
 
     def _agents(
         self, folder: DeviceFolder, command: tuple[str, str], models: Mapping[str, Path], config: ProfileConfig

@@ -81,6 +81,21 @@ def test_more_models_than_sessions_run_in_rounds(device, tiny, monkeypatch):
     assert notes.seen == ["a", "b", "c"]
 
 
+def test_two_models_run_by_turns_there_and_nothing_stays_behind(device, tiny, tmp_path):
+    with device.target().race(tiny(), tiny(integer=True), ONCE) as race:
+        assert len(race.environment["cores"]) == 1
+        for _ in range(2):
+            base, candidate = race.round()
+            assert set(base) == set(candidate) == TIMES - {"graph_rtf", "frame_max_us", "deadline_misses"}
+        assert len(device.residents()) > 0
+    device.empties()
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(b"no model")
+    with device.target().race(tiny(), broken, ONCE) as race, pytest.raises(ModelError, match=r"pi: .*broken\.tflite"):
+        race.round()
+    device.empties()
+
+
 def test_a_description_beside_the_model_goes_along(device, tiny):
     models = {"float32": tiny(where="beside"), "int8": tiny(integer=True, where="beside")}
     results = device.target().profile(models, ONCE, Silent())
