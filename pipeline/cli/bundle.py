@@ -6,7 +6,14 @@ from pathlib import Path
 
 import click
 
-from earshot.pipeline.cli.options import json_option, open_store, store_option
+from earshot.pipeline.cli.options import (
+    baseline_option,
+    gating,
+    json_option,
+    no_baseline_option,
+    open_store,
+    store_option,
+)
 
 KINDS = ("pi", "android", "cortex-m", "ethos-u")
 
@@ -17,6 +24,8 @@ KINDS = ("pi", "android", "cortex-m", "ethos-u")
 @click.option("--device", metavar="NAME", help="A target of that class whose settings count, e.g. cortex-m55.")
 @click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Default: RUN-TARGET.zip.")
 @click.option("--budgets", help="A budget file, or a set that comes with earshot. Default: those of the run's recipe.")
+@baseline_option
+@no_baseline_option
 @click.option("--anyway", is_flag=True, help="Also when the gate failed; the model card says so in its first line.")
 @click.option("--sign", "key", type=click.Path(path_type=Path), metavar="KEY", help="A private SSH key to sign with.")
 @click.option("--license", "licence", metavar="TEXT", help="Licence of the weights, for card and bill of materials.")
@@ -28,6 +37,8 @@ def bundle(
     device: str | None,
     out: Path | None,
     budgets: str | None,
+    baseline: str | None,
+    no_baseline: bool,
     anyway: bool,
     key: Path | None,
     licence: str | None,
@@ -47,7 +58,8 @@ def bundle(
 
     store = open_store(store_root)
     found = read_run(find_run(store, run))
-    verdicts = gate(found, load_budgets(budgets) if budgets else recipe_budgets(found))
+    judged = gating(store, load_budgets(budgets) if budgets else recipe_budgets(found), baseline, no_baseline)
+    verdicts = gate(found, judged.budgets, judged.pair(found, store))
     if not passed(verdicts) and not anyway:
         for verdict in verdicts:
             if not passed([verdict]):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -410,6 +411,13 @@ def test_places_and_names_that_are_none(store, folder, tmp_path):
         send(store, folder, "nightly")
     with pytest.raises(UsageError, match="nosuch"):
         RemoteFolder("nosuch://place")
+
+
+def test_a_library_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(UsageError, match="s3fs") as caught:
+        RemoteFolder("s3://bucket/cache")
+    assert "earshot[remote]" in caught.value.hint
 
 
 def test_two_runs_of_one_name(store, folder, tmp_path):
