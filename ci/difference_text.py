@@ -19,8 +19,8 @@ def difference_text(found: Difference) -> str:
         return f"{text}{_percent(found)}"
     level = RACE_LEVEL if found.method == "race" else LEVEL
     low, high = found.interval
-    between = f"{100 * level:.0f} % between {loss_text(low)} and {loss_text(high)}"
-    return f"{text}{_percent(found)}, {between} ({found.n} {STANDS_ON[found.method]})"
+    between = f", {100 * level:.0f} % between {loss_text(low)} and {loss_text(high)}" if low < high else ""
+    return f"{text}{_percent(found)}{between} ({found.n} {STANDS_ON[found.method]})"
 
 
 def loss_text(loss: float) -> str:

@@ -71,7 +71,8 @@ def cells_of(found: Difference) -> tuple[str, ...]:
     """One comparable difference in the order of `HEADER`."""
     where = found.row if found.row == found.base_row else f"{found.row} (baseline: {found.base_row})"
     where += f" on {found.target}" if found.target else ""
-    low_high = [loss_text(bound) for bound in found.interval] if found.interval else []
+    low, high = found.bounds
+    low_high = [loss_text(low), loss_text(high)] if low < high else []
     change = loss_text(found.loss or 0.0)
     if found.method != "paired" and found.base and found.loss:
         change += f" ({100 * abs(found.loss / found.base):.3g} %)"
