@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from earshot.quantize.graph import Graph, load_flatbuffer, operator_code, operator_name, pack_flatbuffer
+from typing import Any
+
+from earshot.quantize.graph import Graph, Operator, load_flatbuffer, operator_code, operator_name, pack_flatbuffer
 
 STAND_INS = {
     "MINIMUM": "MAXIMUM",  # one scale on all sides
-    "REVERSE_V2": "TRANSPOSE",  # the output has the input's scale
     "LOG": "RSQRT",  # input and output have scales of their own
+    "REVERSE_V2": "RSQRT",  # the same, which ranges that are tied make one
 }
 
 
@@ -18,27 +20,41 @@ def disguise(content: bytes, graph: Graph) -> bytes:
         content: a float file.
         graph: what is in it.
     """
-    return _renamed(content, graph, {name: (name, stand_in) for name, stand_in in STAND_INS.items()})
+    known = _known(graph)
+    if not known:
+        return content
+    model = load_flatbuffer(content)
+    for operator, original in _found(model, known):
+        operator.opcodeIndex = operator_code(model, STAND_INS[original.name])
+        if original.name == "REVERSE_V2":
+            operator.inputs = operator.inputs[:1]  # the quantizer prepares the file, and a root takes no axes
+    return pack_flatbuffer(model)
 
 
 def reveal(content: bytes, graph: Graph) -> bytes:
     """The file with their own names again; `graph` is what it was before it was disguised."""
-    return _renamed(content, graph, {name: (stand_in, name) for name, stand_in in STAND_INS.items()})
-
-
-def _renamed(content: bytes, graph: Graph, names: dict[str, tuple[str, str]]) -> bytes:
-    """Renames by name in `graph` -> (name before, name after); outputs' names say which operator is which."""
-    wanted = {
-        graph.tensors[operator.outputs[0]].name.encode(): names[operator.name]
-        for operator in graph.operators
-        if operator.name in names
-    }
-    if not wanted:
+    known = _known(graph)
+    if not known:
         return content
     model = load_flatbuffer(content)
-    main = model.subgraphs[0]
-    for operator in main.operators:
-        before, after = wanted.get(main.tensors[operator.outputs[0]].name, ("", ""))
-        if operator_name(model, operator) == before:
-            operator.opcodeIndex = operator_code(model, after)
+    for operator, original in _found(model, known):
+        if operator_name(model, operator) == STAND_INS[original.name]:
+            operator.opcodeIndex = operator_code(model, original.name)
+            if original.name == "REVERSE_V2":
+                operator.inputs = [operator.inputs[0], *original.inputs[1:]]
     return pack_flatbuffer(model)
+
+
+def _known(graph: Graph) -> dict[bytes, Operator]:
+    """Operators that need a stand-in, by the name of their output, which says in every file which operator is which."""
+    return {
+        graph.tensors[operator.outputs[0]].name.encode(): operator
+        for operator in graph.operators
+        if operator.name in STAND_INS
+    }
+
+
+def _found(model: Any, known: dict[bytes, Operator]) -> list[tuple[Any, Operator]]:
+    main = model.subgraphs[0]
+    named = ((operator, main.tensors[operator.outputs[0]].name) for operator in main.operators)
+    return [(operator, known[name]) for operator, name in named if name in known]
