@@ -14,7 +14,8 @@ from typing import Any
 from earshot.core.errors import ArtifactError, EarshotError, ToolError, UsageError
 from earshot.pipeline.remote.secrets import checked_location, redacted, shown
 
-_OBJECT_STORES = {"s3", "s3a", "gs", "gcs", "az", "abfs", "adl"}
+_S3 = {"s3", "s3a"}
+_OBJECT_STORES = {*_S3, "gs", "gcs", "az", "abfs", "adl"}
 _CHUNK_BYTES = 1 << 20
 # A server that is gone is told of within a minute.
 _S3_OPTIONS = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}}
@@ -36,15 +37,16 @@ class RemoteFolder:
 
     def __init__(self, location: str) -> None:
         self.name = shown(checked_location(location)).rstrip("/")
+        protocol = location.partition("://")[0] if "://" in location else "file"
         try:
             import fsspec
 
-            protocol = location.partition("://")[0] if "://" in location else "file"
             options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
-            options |= _S3_OPTIONS if protocol in ("s3", "s3a") else {}
+            options |= _S3_OPTIONS if protocol in _S3 else {}
             self._system, root = fsspec.url_to_fs(location, **options)
         except ImportError as error:
-            raise UsageError(f"{self.name}: {redacted(str(error))}", _EXTRA) from None
+            hint = _EXTRA if protocol in _S3 else "pip install what this protocol needs"
+            raise UsageError(f"{self.name}: {redacted(str(error))}", hint) from None
         except ValueError as error:
             raise UsageError(f"{self.name}: {redacted(str(error))}", "give a path, s3://BUCKET/PATH or alike") from None
         self._root = str(root).rstrip("/")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from earshot.ci.run_file import LARGEST_BYTES, read_run
 from earshot.core.errors import ArtifactError
-from earshot.pipeline.manifest import MANIFEST, MAX_MANIFEST_BYTES
+from earshot.pipeline.manifest import MANIFEST
 from earshot.pipeline.progress import Progress
 from earshot.pipeline.remote import layout
 from earshot.pipeline.remote.folder import RemoteFolder
@@ -103,7 +103,7 @@ def _send(artifact: Artifact, remote: RemoteFolder, blobs: set[tuple[str, int]])
         remote.put(path, artifact.path / name)
         blobs.add(known)
         sent += entry.bytes
-    remote.put(layout.artifact(artifact.path.name), (artifact.path / MANIFEST).read_bytes()[:MAX_MANIFEST_BYTES])
+    remote.put(layout.artifact(artifact.path.name), (artifact.path / MANIFEST).read_bytes())
     return sent
 
 

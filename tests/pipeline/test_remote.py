@@ -414,10 +414,10 @@ def test_places_and_names_that_are_none(store, folder, tmp_path):
 
 
 def test_a_library_that_is_missing_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(UsageError, match="s3fs") as caught:
-        RemoteFolder("s3://bucket/cache")
-    assert "earshot[remote]" in caught.value.hint
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(UsageError, match="gcsfs") as caught:
+        RemoteFolder("gs://bucket/cache")
+    assert caught.value.hint
 
 
 def test_two_runs_of_one_name(store, folder, tmp_path):
