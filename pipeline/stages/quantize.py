@@ -12,7 +12,7 @@ from earshot.pipeline.stages.causal import require_causal
 from earshot.pipeline.stages.enter import CHECKPOINT
 from earshot.pipeline.stages.step import Inputs, Step
 
-VERSION = 1
+VERSION = 2
 
 
 def quantize(title: str, recipe: Recipe, data: Data, *, model: Step, source: str) -> Step:
