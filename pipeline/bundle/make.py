@@ -11,6 +11,7 @@ from pathlib import Path
 import earshot
 from earshot.ci.run_file import Run
 from earshot.ci.verdict import Status, Verdict, worst
+from earshot.core.errors import UsageError
 from earshot.core.files import write_atomic
 from earshot.pipeline.bundle.archive import write_archive
 from earshot.pipeline.bundle.card import model_card, read_evaluation
@@ -32,6 +33,7 @@ from earshot.pipeline.bundle.signature import NAMESPACE, sign
 from earshot.pipeline.shipped import Shipped, shipped_model
 from earshot.pipeline.store import Store
 from earshot.quantize.metadata import read_description
+from earshot.targets.registry import find_profile
 
 DEVICES: dict[Kind, str] = {
     "pi": "raspberry-pi-5",
@@ -120,15 +122,24 @@ def make_bundle(store: Store, run: Run, verdicts: Sequence[Verdict], request: Re
     return description
 
 
+def _check_kind(device: str, kind: str, what: str) -> None:
+    """Raises UsageError for a device that is unknown, or of another kind."""
+    profile = find_profile(device)
+    if profile is not None and profile.kind != kind:
+        raise UsageError(f"target {device} is no {what}", "see: earshot targets")
+
+
 def _pi(shipped: Shipped, model: str, device: str) -> Part:
     from earshot.pipeline.bundle.pi import pi_part
 
+    _check_kind(device, "raspberry-pi", "Raspberry Pi")
     return pi_part(shipped, model)
 
 
 def _android(shipped: Shipped, model: str, device: str) -> Part:
     from earshot.pipeline.bundle.android import android_part
 
+    _check_kind(device, "phone", "phone")
     return android_part(shipped, model)
 
 

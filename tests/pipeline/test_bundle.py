@@ -141,6 +141,8 @@ def test_a_failed_gate_is_refused_unless_anyway(store, tmp_path):
         (["--target", "cortex-m", "--device", "cortex-m5"], 2, "did you mean"),
         (["--target", "ethos-u", "--device", "cortex-m4"], 2, "no Ethos-U"),
         (["--target", "pi", "--sign", "nokey"], 2, "no such key"),
+        (["--target", "pi", "--device", "cortex-m4"], 2, "no Raspberry Pi"),
+        (["--target", "android", "--device", "toaster"], 2, "unknown target"),
     ],
 )
 def test_wrong_requests(store, tmp_path, arguments, code, said):
