@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import torch
 
@@ -157,15 +158,11 @@ def measured(case: Case, steps: int, epochs: int, threads: int) -> Sequence[Epoc
     data = open_data(case.material, case.frontend.rate, microphones=case.frontend.channels)
     torch.manual_seed(0)
     model = build(case.network, case.frontend, case.params)
-    clocks, original = Clocks(), loop.batches
-    loop.batches = clocks.around(original)
-    try:
-        with tempfile.TemporaryDirectory() as work:
-            data.sampler(1, settings.segment_seconds).batch(0, 1)  # loads libraries, which is no matter of mixing
-            sampler = data.sampler(0, settings.segment_seconds)
-            loop.train(model, settings, sampler, (), 0, Path(work), Silent())
-    finally:
-        loop.batches = original
+    clocks = Clocks()
+    with tempfile.TemporaryDirectory() as work, patch.object(loop, "batches", clocks.around(loop.batches)):
+        data.sampler(1, settings.segment_seconds).batch(0, 1)  # loads libraries, which is no matter of mixing
+        sampler = data.sampler(0, settings.segment_seconds)
+        loop.train(model, settings, sampler, (), 0, Path(work), Silent())
     return clocks.epochs
 
 
