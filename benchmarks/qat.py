@@ -120,9 +120,9 @@ def score(model: StreamingModel, features: torch.Tensor, pairs: Sequence[EvalPai
 def unbalance(model: MetricGan, factor: float) -> None:
     """Channels of the head's hidden layer from once to `factor` times as large, what reads them as much smaller."""
     wide, gains = model.head.wide, torch.logspace(0, float(np.log10(factor)), model.head.wide.out_features)
-    wide.weight *= gains[:, None]
-    wide.bias *= gains
-    model.head.gains.weight /= gains
+    wide.weight.mul_(gains[:, None])
+    wide.bias.mul_(gains)
+    model.head.gains.weight.div_(gains)
 
 
 def main() -> None:
