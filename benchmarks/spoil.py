@@ -1,9 +1,10 @@
-"""A stream model that does the same and takes longer: some of its operators run twice, for real.
+"""Stream models that are slower or worse than another for real, for benchmarks of what a comparison sees.
 
-    python benchmarks/slower.py MODEL.tflite OUT.tflite INDEX...        the operators of these places in the graph
+    python benchmarks/spoil.py slower MODEL.tflite OUT.tflite INDEX...    operators at these places run twice
+    python benchmarks/spoil.py worse MODEL.tflite OUT.tflite SHARE       int8 weights get noise, SHARE of their spread
 
-A doubled operator reads the same inputs; its result leaves the graph as an output, so that no runtime can skip it.
-What the model computes stays the same to the bit.
+A doubled operator reads the same inputs; its result leaves the graph as an output, so that no runtime can skip it. What
+the model computes stays the same to the bit.
 """
 
 from __future__ import annotations
@@ -49,16 +50,39 @@ def write_slower(path: Path, out: Path, doubled: Sequence[int]) -> None:
         extra.append((index, twin))
     for index, twin in sorted(extra, key=lambda one: -one[0]):
         graph.operators.insert(index + 1, twin)
+    _write(model, out)
+
+
+def write_worse(path: Path, out: Path, share: float) -> None:
+    """Writes the model with Gaussian noise on the weights of its int8 operators, the same noise for every call."""
+    model = read(path)
+    graph, chance = model.subgraphs[0], np.random.default_rng(0)
+    for index in heavy_operators(path):
+        weights = graph.tensors[graph.operators[index].inputs[1]]
+        buffer = model.buffers[weights.buffer]
+        if weights.type != schema.TensorType.INT8 or buffer.data is None:
+            continue
+        stored = np.asarray(buffer.data, np.uint8).view(np.int8).astype(np.float32)
+        noisy = stored + share * stored.std() * chance.standard_normal(stored.shape)
+        buffer.data = np.clip(np.rint(noisy), -127, 127).astype(np.int8).view(np.uint8)
+    _write(model, out)
+
+
+def _write(model: Any, out: Path) -> None:
     builder = flatbuffers.Builder(1 << 16)
     builder.Finish(model.Pack(builder), b"TFL3")
     out.write_bytes(bytes(builder.Output()))
 
 
 def main() -> None:
-    """Writes the slower model."""
-    if len(sys.argv) < 4:
+    """Writes the spoilt model."""
+    if len(sys.argv) < 5 or sys.argv[1] not in ("slower", "worse"):
         sys.exit(__doc__)
-    write_slower(Path(sys.argv[1]), Path(sys.argv[2]), [int(text) for text in sys.argv[3:]])
+    path, out = Path(sys.argv[2]), Path(sys.argv[3])
+    if sys.argv[1] == "slower":
+        write_slower(path, out, [int(text) for text in sys.argv[4:]])
+    else:
+        write_worse(path, out, float(sys.argv[4]))
 
 
 if __name__ == "__main__":
