@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from earshot.core.errors import ConfigError, UsageError
-from earshot.pipeline.overrides import apply_overrides, dotted_keys, expand_variables
 from earshot.models.registry import build
+from earshot.pipeline.overrides import apply_overrides, dotted_keys, expand_variables
 from earshot.pipeline.recipe import STAGES, USUAL_RATIO, Recipe, builtin_recipes, load_recipe
 
 
