@@ -14,10 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-FLOAT, INT8 = "convert:float32", "convert:int8"
+FLOAT, INT8, WIDE = "convert:float32", "convert:int8", "convert:int16x8"
 HEADER = (
     "recipe", "student ← teacher, method", "parameters (k)", "MAC/s (M)", "latency (ms)", "clips",
-    "PESQ noisy / teacher / float / int8", "STOI", "SI-SDR (dB)", "int8 - float: PESQ, SI-SDR", "RTF int8",
+    "PESQ noisy / teacher / float / int8", "STOI", "SI-SDR (dB)",
+    "int8 - float: PESQ, SI-SDR", "16x8 - float", "RTF int8",
 )  # fmt: skip
 
 
@@ -47,8 +48,8 @@ def line(run: dict[str, Any]) -> tuple[str, ...]:
     def both(metric: str, digits: int) -> str:
         return " / ".join(value(row, metric, digits) for row in ("noisy", "teacher", FLOAT, INT8))
 
-    def difference(metric: str, digits: int) -> str:
-        pair = [found.get((row, metric)) for row in (INT8, FLOAT)]
+    def difference(form: str, metric: str, digits: int) -> str:
+        pair = [found.get((row, metric)) for row in (form, FLOAT)]
         return "-" if None in pair else f"{pair[0]['value'] - pair[1]['value']:+.{digits}f}"  # type: ignore[index]
 
     teacher, distill = recipe["teacher"], recipe["distill"]
@@ -65,7 +66,7 @@ def line(run: dict[str, Any]) -> tuple[str, ...]:
         both("pesq_wb", 2),
         both("stoi", 3),
         both("si_sdr", 2),
-        f"{difference('pesq_wb', 3)}, {difference('si_sdr', 2)}",
+        *(f"{difference(form, 'pesq_wb', 3)}, {difference(form, 'si_sdr', 2)}" for form in (INT8, WIDE)),
         value(INT8, "rtf", 4),
     )
 

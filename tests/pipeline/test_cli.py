@@ -108,7 +108,7 @@ def test_every_command_has_help(command: str) -> None:
         (["enhance", "in.wav", "out.wav"], "no run has made a model yet"),
         (["artifacts", "show", "abcd1234"], "no artifact named 'abcd1234'"),
         (["artifacts", "tag", "v1", "absent"], "no such run"),
-        (["init", "--from", "nothing"], "there are: quickstart, real16k"),
+        (["init", "--from", "nothing"], ", quickstart, real16k, "),
     ],
 )
 def test_a_wrong_request_ends_with_2_and_writes_nothing(tmp_path: Path, arguments: list[str], message: str) -> None:
