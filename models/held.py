@@ -71,6 +71,8 @@ class Peak(Held):
         pace: a, above 0 and below 1.
     """
 
+    wide = True  # integer files compute it on 16 bits
+
     def __init__(self, channels: int, pace: float) -> None:
         super().__init__()
         self.channels, self.kept = channels, 1 - pace

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from earshot.core.files import write_json
@@ -65,7 +64,7 @@ def quantize_train(
         sampler = data.sampler(seed + 1, settings.segment_seconds)
         trained = train(rounding, settings, sampler, data.validation, seed + 1, work, progress, taught)
         checkpoint.save(network.eval(), description.network, out / CHECKPOINT)
-        write_json(out / CURVES, [asdict(curve) for curve in trained.curves])
+        write_json(out / CURVES, [curve.as_dict() for curve in trained.curves])
         return cost(network)
 
     decisive = settings.model_dump(mode="json", exclude={"log": True, "launcher": {"threads"}})
