@@ -60,15 +60,16 @@ def quantize_graph(path: Path, plan: RangePlan, precision: IntegerPrecision, kee
         try:
             work = quantizer.Quantizer(disguise(content, graph), recipes[precision]())
             for index in sorted(wide | coarse):
-                names = (graph.tensors[output].name for output in graph.operators[index].outputs)
-                scope = "".join(re.escape(f"{name};") for name in names)
+                scope = _scope(graph, index)
                 # Of rules that fit, the last one holds: what has no 16-bit form falls back on float, not on 8 bits.
                 work.update_quantization_recipe(f"^{scope}$", "*", algorithm_key=AlgorithmName.NO_QUANTIZE)
                 if index not in coarse:
                     work.add_static_config(f"^(?:{scope})$", "*", activation_num_bits=16, weight_num_bits=8)
             for index in kept_float(graph, keep_float):
-                scope = re.escape(graph.tensors[graph.operators[index].outputs[0]].name)
-                work.update_quantization_recipe(scope, "*", algorithm_key=AlgorithmName.NO_QUANTIZE)
+                # \A in place of ^: an equal expression would take the earlier rule's place in the order instead.
+                work.update_quantization_recipe(
+                    rf"\A{_scope(graph, index)}$", "*", algorithm_key=AlgorithmName.NO_QUANTIZE
+                )
             result = work.quantize(
                 _statistics(graph, plan, precision), enable_progress_bar=False, enable_progress_report=False
             )
@@ -82,6 +83,11 @@ def quantize_graph(path: Path, plan: RangePlan, precision: IntegerPrecision, kee
         return repaired
     ranges = plan.at(precision)
     return widen_states(repaired, {name: ranges[graph.inputs[name]] for name in wide_states(graph)})
+
+
+def _scope(graph: Graph, index: int) -> str:
+    """What the quantizer calls an operator, as a regular expression; it searches, so anchors belong around it."""
+    return "".join(re.escape(f"{graph.tensors[output].name};") for output in graph.operators[index].outputs)
 
 
 def _statistics(graph: Graph, plan: RangePlan, precision: IntegerPrecision) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ import pytest
 from earshot.core.errors import ModelError
 from earshot.quantize import integer
 from earshot.quantize.calibration import Range
-from earshot.quantize.graph import load_flatbuffer, read_graph
+from earshot.quantize.graph import load_flatbuffer, pack_flatbuffer, read_graph
 from earshot.quantize.integer import INTEGER_PRECISIONS, quantize_graph
 from earshot.quantize.metadata import MASK
 from earshot.quantize.precision import float_operators, precision_report
@@ -65,6 +65,19 @@ def test_an_operator_is_kept_float_on_request(lookback):
     graph = read_graph(quantize_graph(lookback.path, lookback.plan, "int8", ["^TANH$"]))
     (line,) = float_operators(precision_report(graph, "int8", ["^TANH$"]))
     assert (line.operator, line.reason) == ("TANH", "kept by quantize.keep_float: ^TANH$")
+
+
+def test_an_operator_whose_name_is_part_of_anothers_is_kept_alone(lookback, tmp_path):
+    model = load_flatbuffer(lookback.path.read_bytes())
+    graph = lookback.graph
+    tanh = next(operator for operator in graph.operators if operator.name == "TANH")
+    other = next(operator for operator in graph.operators if operator.index > tanh.index)
+    tensors = model.subgraphs[0].tensors
+    tensors[other.outputs[0]].name = b"layer/" + tensors[tanh.outputs[0]].name + b"/beyond"
+    path = tmp_path / "renamed.tflite"
+    path.write_bytes(pack_flatbuffer(model))
+    report = precision_report(read_graph(quantize_graph(path, lookback.plan, "int8", ["^TANH$"])), "int8", ["^TANH$"])
+    assert [line.operator for line in float_operators(report)] == ["TANH"]
 
 
 def stale_outputs(graph, content: bytes) -> list[str]:
