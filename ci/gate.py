@@ -33,9 +33,14 @@ def gate(run: Run, budgets: BudgetSet, pair: Pair | None = None) -> list[Verdict
     Raises:
         UsageError: a budget compares with a baseline and there is none.
     """
-    verdicts = judge(budgets.resolved(), run.rows, run, pair)
-    failed = [Verdict(f"{one.target} was profiled", Status.FAIL, one.error, target=one.target) for one in run.failures]
-    verdicts = [*failed, *verdicts]
+    return [*what_failed(run), *judge(budgets.resolved(), run.rows, run, pair)]
+
+
+def what_failed(run: Run) -> list[Verdict]:
+    """A failed verdict for a run that did not complete, and for every target without numbers."""
+    verdicts = [
+        Verdict(f"{one.target} was profiled", Status.FAIL, one.error, target=one.target) for one in run.failures
+    ]
     if run.status != "complete":
         reason = f"the run failed: {run.error or 'no reason was recorded'}"
         verdicts.insert(0, Verdict("the run completed", Status.FAIL, reason))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
 from typing import Any
 
 from earshot.ci.run_file import Row
@@ -45,7 +46,7 @@ def bill_of_materials(
         "version": description.artifact[:16],
         "description": f"speech enhancer for {description.target}",
     }
-    components = [model, *_files(code), *runtime]
+    components = [model, *_files(code, licence), *runtime]
     content: dict[str, Any] = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -96,15 +97,21 @@ def _model(description: Description, content: bytes, row: Row, network: str, lic
     return component
 
 
-def _files(files: Mapping[str, bytes]) -> Iterable[dict[str, Any]]:
+def _files(files: Mapping[str, bytes], licence: str | None) -> Iterable[dict[str, Any]]:
+    """What the model's numbers were written into has the model's licence, unknown where the user stated none."""
     for name, content in sorted(files.items()):
-        yield {
-            "type": "file",
-            "bom-ref": f"file:{name}",
-            "name": name,
-            "hashes": [_sha256(content)],
-            "licenses": [{"license": {"id": "Apache-2.0"}}],
-        }
+        component = {"type": "file", "bom-ref": f"file:{name}", "name": name, "hashes": [_sha256(content)]}
+        if not _holds_model(name):
+            yield {**component, "licenses": [{"license": {"id": "Apache-2.0"}}]}
+        elif licence:
+            yield {**component, "licenses": [{"license": {"name": licence}}]}
+        else:
+            yield component
+
+
+def _holds_model(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.suffix == ".tflite" or path.stem.startswith("model")
 
 
 def _package(name: str, version: str) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def compare(
     Exit code 1 when a budget against a baseline is missed or not decidable, 2 when nothing compares.
     """
     from earshot.ci.difference import Pair
-    from earshot.ci.gate import judge
+    from earshot.ci.gate import judge, what_failed
     from earshot.ci.report import differences as report_differences
     from earshot.ci.verdict import exit_code
     from earshot.core.files import write_atomic
@@ -82,7 +82,7 @@ def compare(
     if all(found.refused is not None for found in differences):
         why = "; ".join(report_differences.refusals(differences)) or "neither holds a measurement"
         raise UsageError(f"{report_differences.heading(pair)}: nothing compares: {why}")
-    verdicts = judge(against, evidence.rows, run, pair)
+    verdicts = [*(what_failed(run) if run else ()), *judge(against, evidence.rows, run, pair)]
     data = report_differences.render_json(pair, differences, verdicts)
     if as_json:
         click.echo(data, nl=False)

@@ -7,6 +7,7 @@ location decides what its readers use.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from earshot.pipeline.progress import Progress
 from earshot.pipeline.remote import layout
 from earshot.pipeline.remote.folder import RemoteFolder
 from earshot.pipeline.remote.push import Transfer
-from earshot.pipeline.runs import run_path, set_tag, tags
+from earshot.pipeline.runs import run_names, run_path, set_tag, tags
 from earshot.pipeline.store import Artifact, Store
 
 
@@ -47,6 +48,11 @@ def pull(store: Store, remote: RemoteFolder, references: Sequence[str], progress
         runs = {name: _read_run(store, remote, name, contents) for name in names}
         if references:
             own = {folder.rpartition("-")[2]: folder for folder in folders}
+            for name, run in runs.items():
+                lost = [identity for identity in run.identities if identity[:16] not in own]
+                if lost:
+                    message = f"{remote.name}/runs/{name}.json: {len(lost)} of its artifacts are not there"
+                    raise ArtifactError(message, "push it again from a store that has them")
             waiting = [identity for run in runs.values() for identity in run.identities]
             wanted = {}
             fetcher = _Fetcher(store, remote, progress, None)
@@ -60,7 +66,7 @@ def pull(store: Store, remote: RemoteFolder, references: Sequence[str], progress
             for folder in folders:
                 fetcher.fetch(folder)
         progress.finish(f"{len(fetcher.new)} fetched")
-        new_runs = [name for name, content in contents.items() if _enter_run(store, name, content)]
+        new_runs = _enter_runs(store, contents)
         known = tags(store)
         moved = [tag for tag, run in tagged.items() if run in runs and known.get(tag) != run]
         for tag in moved:
@@ -150,9 +156,15 @@ def _read_run(store: Store, remote: RemoteFolder, name: str, contents: dict[str,
     return run
 
 
-def _enter_run(store: Store, name: str, content: bytes) -> bool:
-    path = run_path(store, name)
-    if path.is_file():
-        return False
-    write_atomic(path, content)
-    return True
+def _enter_runs(store: Store, contents: dict[str, bytes]) -> list[str]:
+    """Writes runs that are not here; older than all that are: `latest` stays this store's own."""
+    paths = [run_path(store, name) for name in run_names(store)]
+    before = min((path.stat().st_mtime_ns for path in paths), default=None)
+    new = [name for name in contents if not run_path(store, name).is_file()]
+    for place, name in enumerate(new):
+        path = run_path(store, name)
+        write_atomic(path, contents[name])
+        if before is not None:
+            then = before - (len(new) - place) * 1_000_000_000
+            os.utime(path, ns=(then, then))
+    return new

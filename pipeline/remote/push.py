@@ -61,7 +61,7 @@ def push(store: Store, remote: RemoteFolder, references: Sequence[str], progress
     progress.start(f"push to {remote.name}", len(folders))
     for artifact in folders:
         name = artifact.path.name
-        if name not in there:
+        if name not in there or not _whole(artifact, blobs):
             travelled += _send(artifact, remote, blobs)
             sent.append(name)
         progress.advance(note=name)
@@ -89,18 +89,35 @@ def _artifacts(store: Store, names: Sequence[str], everything: bool) -> list[Art
                 hint = "let a run make it anew: earshot run, or remove it: earshot artifacts gc"
                 raise ArtifactError(error.message, hint) from error
             store.on_damage(f"{error.message}; it is not sent")
+    here = {artifact.path.name.rpartition("-")[2] for artifact in found}
+    for name in names:
+        lost = [identity for identity in read_run(run_path(store, name)).identities if identity[:16] not in here]
+        if not lost:
+            continue
+        message = f"{run_path(store, name)}: {len(lost)} of its artifacts are not in {store.root} any more"
+        if not everything:
+            raise ArtifactError(message, "make them anew: earshot run")
+        store.on_damage(f"{message}; it travels without them")
     return found
+
+
+def _whole(artifact: Artifact, blobs: set[tuple[str, int]]) -> bool:
+    """Whether all files of an artifact are there: one that was damaged and removed is sent again."""
+    return all((_known(entry.sha256), entry.bytes) in blobs for entry in artifact.manifest.files.values())
+
+
+def _known(sha256: str) -> str:
+    return layout.blob(sha256).removeprefix("blobs/")
 
 
 def _send(artifact: Artifact, remote: RemoteFolder, blobs: set[tuple[str, int]]) -> int:
     """Blobs first, the manifest last; returns bytes of payload that were not there."""
     sent = 0
     for name, entry in artifact.manifest.files.items():
-        path = layout.blob(entry.sha256)
-        known = path.removeprefix("blobs/"), entry.bytes
+        known = _known(entry.sha256), entry.bytes
         if known in blobs:
             continue
-        remote.put(path, artifact.path / name)
+        remote.put(layout.blob(entry.sha256), artifact.path / name)
         blobs.add(known)
         sent += entry.bytes
     remote.put(layout.artifact(artifact.path.name), (artifact.path / MANIFEST).read_bytes())

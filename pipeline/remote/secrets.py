@@ -13,6 +13,10 @@ _TELLING = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 _SHORTEST = 6  # a shorter value is no secret, and would be found in ordinary words
 
 
+_KEYED = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl", "oss", "r2", "b2")
+_HINT = "give them by environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a configuration file"
+
+
 def checked_location(location: str) -> str:
     """A location that holds no password.
 
@@ -22,9 +26,11 @@ def checked_location(location: str) -> str:
     parts = urlsplit(location)
     # In a bucket's address nothing but a key can stand before an @.
     bucket = parts.scheme not in ("", "file", "sftp", "ssh", "ftp")
+    if parts.scheme in _KEYED and ":" in parts.netloc:
+        # A key may hold a slash, behind which nothing tells it from a path: none of it is shown.
+        raise UsageError(f"{parts.scheme}://...: credentials do not belong into a location", _HINT)
     if "@" in parts.netloc and (bucket or ":" in parts.netloc.rpartition("@")[0]):
-        hint = "give them by environment (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY) or a configuration file"
-        raise UsageError(f"{shown(location)}: credentials do not belong into a location", hint)
+        raise UsageError(f"{shown(location)}: credentials do not belong into a location", _HINT)
     return location
 
 

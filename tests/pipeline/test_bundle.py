@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from earshot.pipeline.bundle.sbom import _files
 from earshot.pipeline.cli.main import application
 
 SCHEMA_HINT = (
@@ -102,6 +103,15 @@ def test_the_card_says_what_was_measured(store, bundled):
     assert f"{1_000_000 - size:,.0f} bytes" in budget  # the margin
     assert "not stated: ask who trained it" in card.replace("&#58;", ":")
     assert "no device was there to call it" in card
+
+
+@pytest.mark.parametrize("stated", [None, "CC-BY-NC-4.0"])
+def test_what_holds_weights_has_the_licence_of_the_weights(stated):
+    names = ("src/model_weights.c", "src/model.h", "npu/model.vela.tflite", "README.md", "src/frontend.c")
+    found = {one["name"]: one.get("licenses") for one in _files(dict.fromkeys(names, b""), stated)}
+    weights = [{"license": {"name": stated}}] if stated else None
+    assert [found[name] for name in names[:3]] == [weights] * 3
+    assert [found[name] for name in names[3:]] == [[{"license": {"id": "Apache-2.0"}}]] * 2
 
 
 def test_a_stated_licence_stands_in_card_and_bill(store, tmp_path):

@@ -64,6 +64,16 @@ def shop(finished, tmp_path):
     return Shop(tmp_path / "shop")
 
 
+def test_a_candidate_that_failed_is_no_pass(shop):
+    path = shop.folder / ".earshot" / "runs" / f"{shop.run}.json"
+    base = shop.baseline()
+    content = json.loads(path.read_text())
+    assert shop("compare", base, shop.run)[0] == 0
+    path.write_text(json.dumps(content | {"status": "failed", "error": "convert died"}))
+    code, said = shop("compare", base, shop.run)
+    assert code == 1 and "convert died" in said
+
+
 def test_a_run_compares_with_its_own_tag_and_file(shop):
     assert shop("tag", "latest", "baseline")[0] == 0
     path = shop.baseline()

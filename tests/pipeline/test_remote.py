@@ -357,8 +357,30 @@ def test_changed_missing_and_cut_payload(store, folder, tmp_path):
     with pytest.raises(ArtifactError, match="missing"):
         fetch(other, folder, "new")
     assert run_names(other) == []
-    folder.change(path, good)
+    again = send(store, folder)
+    assert len(again.artifacts) == 1 and again.bytes == len(good)  # the one that lost a file is sent once more
     assert fetch(other, folder, "new").runs == ("new",)
+
+
+def test_a_run_never_travels_without_its_artifacts(store, folder, tmp_path):
+    send(store, folder)
+    name, _ = manifest_of(store, "child")
+    (Path(folder.location) / "artifacts" / f"{name}.json").unlink()
+    other = Store(tmp_path / "other")
+    with pytest.raises(ArtifactError, match="1 of its artifacts are not there"):
+        fetch(other, folder, "new")
+    assert run_names(other) == []
+    shutil.rmtree(store.artifacts_folder / name)
+    with pytest.raises(ArtifactError, match="1 of its artifacts are not in"):
+        send(store, folder, "new")
+
+
+def test_latest_stays_the_stores_own_run(store, folder, tmp_path):
+    send(store, folder)
+    other = Store(tmp_path / "other")
+    add_run(other, "own", build(other, "mine"))
+    fetch(other, folder)
+    assert run_names(other) == ["new", "old", "own"]
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,12 @@ def test_what_is_no_credential_is_let_through():
         checked_location("s3://key:secret@bucket")
 
 
+def test_a_secret_with_a_slash_in_it_is_refused_unsaid():
+    with pytest.raises(UsageError) as caught:
+        checked_location("s3://AKIAKEY:half/otherhalf@bucket/place")
+    assert not any(part in str(caught.value) for part in ("AKIAKEY", "half", "bucket"))
+
+
 def test_values_of_the_environment_are_taken_out(monkeypatch):
     monkeypatch.setenv("MY_STORAGE_TOKEN", "abcdef123456")
     monkeypatch.setenv("MY_STORAGE_PATH", "plainvalue")
