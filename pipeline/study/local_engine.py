@@ -98,13 +98,20 @@ class _Hand:
 
     def give(self, step: Step, order: Order) -> None:
         """Lets it make a step."""
-        if self.pipe is None:
-            context = multiprocessing.get_context("spawn")
-            self.pipe, theirs = context.Pipe()
-            self._process = self._start(theirs)
-            theirs.close()  # so that the pipe ends with the worker
+        pipe = self.pipe or self._begin()
+        try:
+            pipe.send(order)
+        except OSError:  # it died while it had nothing to do
+            self.stop()
+            self._begin().send(order)
         self.step = step
-        self.pipe.send(order)
+
+    def _begin(self) -> Connection:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, theirs = context.Pipe()
+        self._process = self._start(theirs)
+        theirs.close()  # so that the pipe ends with the worker
+        return self.pipe
 
     def hear(self) -> Done | None:
         """Takes one message from the pipe: how the order ended, or None for a sign of progress, which is drawn."""
