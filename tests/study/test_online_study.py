@@ -32,7 +32,7 @@ def test_online_students_are_compared_with_the_same_student_alone(tmp_path: Path
     assert "7 steps made, 0 used again" in done.stderr  # the noisy input scored; two students trained, exported, scored
     table = csv.DictReader((tmp_path / ".earshot" / "studies" / "tiny" / "result.csv").open())
     rows = {(row["student"], row["teacher"], row["method"]): row for row in table}
-    assert set(rows) == {("", "noisy", ""), ("narrow", "none", "none"), ("narrow", "none", "chasing")}
+    assert set(rows) == {("-", "noisy", "-"), ("narrow", "none", "none"), ("narrow", "none", "chasing")}
     online, alone = rows["narrow", "none", "chasing"], rows["narrow", "none", "none"]
     assert (alone["difference"], online["paired_seeds"], online["paired_clips"]) == ("", "1", "2")
     gain = float(online["mean"]) - float(alone["mean"])
