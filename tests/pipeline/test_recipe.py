@@ -21,13 +21,6 @@ def write(folder: Path, **changes: object) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[2] / "docs" / "examples").glob("*.yaml")), ids=lambda path: path.stem
-)
-def test_example_recipes_load(path):
-    assert load_recipe(str(path)).name == path.stem
-
-
 @pytest.mark.parametrize("name", builtin_recipes())
 def test_every_built_in_recipe_loads_under_its_name_and_names_networks_that_build(name: str, tmp_path: Path) -> None:
     needs_data = "${EARSHOT_DATA}" in builtin_recipes()[name].read_text()
