@@ -145,7 +145,8 @@ def main() -> None:
     torch.manual_seed(0)
     start = trained(build(given.network, frontend, params), settings(given.float_steps, 3e-3), data, 0)
     if given.unbalance != 1:
-        assert isinstance(start, MetricGan), "--unbalance needs --network metricgan"
+        if not isinstance(start, MetricGan):
+            parser.error("--unbalance needs --network metricgan")
         unbalance(start, given.unbalance)
     weights = {name: value.clone() for name, value in start.state_dict().items()}
     size = sum(value.numel() for value in start.parameters())

@@ -10,7 +10,8 @@ from earshot.ci.report.html.axis import linear
 from earshot.ci.report.html.page import page, section, table
 from earshot.ci.report.html.svg import Item, dots, key
 from earshot.ci.report.markdown import escape
-from earshot.pipeline.study.result import WHOLE, Difference, Interval, Line, Result
+from earshot.ci.statistics import Interval
+from earshot.pipeline.study.result import WHOLE, Difference, Line, Result
 
 HEADER = (
     "student",

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from earshot.ci.statistics import Interval, bootstrap_mean
 from earshot.core.errors import EarshotError
 from earshot.pipeline.metrics.results import Evaluation, confidence_interval
 from earshot.pipeline.stages.quality import SCORES
@@ -24,9 +25,7 @@ from earshot.pipeline.study.config import Study
 from earshot.pipeline.study.engine import Outcome
 
 WHOLE = "all"
-RESAMPLES = 2000
 
-Interval = tuple[float, float]
 Scores = Mapping[str, float]  # clip -> value
 
 
@@ -158,15 +157,8 @@ def difference(pairs: Sequence[tuple[Scores, Scores]]) -> Difference | None:
         seeds=len(pairs),
         clips=len(common),
         over_seeds=confidence_interval(gains.mean(1).tolist()),
-        over_clips=bootstrap(gains.mean(0)) if len(common) > 1 else None,
+        over_clips=bootstrap_mean(gains.mean(0)) if len(common) > 1 else None,
     )
-
-
-def bootstrap(values: np.ndarray) -> Interval:
-    """95 % percentile interval of the mean over `RESAMPLES` resamples; the same values give the same interval."""
-    drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-    low, high = np.percentile(values[drawn].mean(1), (2.5, 97.5))
-    return float(low), float(high)
 
 
 def _values(evaluation: Evaluation, metric: str, group: str) -> dict[str, float]:

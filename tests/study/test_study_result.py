@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from tiny_study import STUDY
 
+from earshot.ci.statistics import bootstrap_mean
 from earshot.core.errors import ToolError
 from earshot.pipeline.metrics.results import ClipScore, Evaluation
 from earshot.pipeline.study.cells import Arm
 from earshot.pipeline.study.config import Study
 from earshot.pipeline.study.report import to_csv, to_html, to_markdown
-from earshot.pipeline.study.result import Failed, Result, bootstrap, difference, line
+from earshot.pipeline.study.result import Failed, Result, difference, line
 
 TAUGHT, ALONE = Arm("wide", "narrow", "output"), Arm("none", "narrow", "none")
 T_2 = 4.302652729911275  # Student's t, 97.5 %, 2 degrees of freedom (any table)
@@ -64,8 +65,8 @@ def test_only_what_both_scored_is_compared() -> None:
 def test_the_bootstrap_agrees_with_the_normal_interval_on_many_normal_clips() -> None:
     values = np.random.default_rng(3).normal(0.5, 2.0, 400)
     half = 1.96 * values.std(ddof=1) / math.sqrt(400)
-    assert bootstrap(values) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.04)
-    assert bootstrap(values) == bootstrap(values)
+    assert bootstrap_mean(values) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.04)
+    assert bootstrap_mean(values) == bootstrap_mean(values)
 
 
 def test_texts_hold_the_numbers_and_the_failures() -> None:
