@@ -82,13 +82,26 @@ def engine_url(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def built(engine_url, tmp_path_factory):
-    """The engine, with the deployment image built from nothing, unless EARSHOT_CACHE names a cache to be used."""
+def kept(tmp_path_factory):
+    """Where what the image is built from is kept for the session, unless EARSHOT_CACHE names a cache to be used."""
+    return os.environ.get("EARSHOT_CACHE") or str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def built(engine_url, kept):
+    """The engine, with the deployment image built from nothing."""
     with pytest.MonkeyPatch.context() as patch:
-        if "EARSHOT_CACHE" not in os.environ:
-            patch.setenv("EARSHOT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("EARSHOT_CACHE", kept)
         make_target(engine_url).setup(Silent())
-        yield Engine(engine_url)
+    return Engine(engine_url)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(kept):
+    """Not in the user's cache; and the tests of other targets find theirs again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EARSHOT_CACHE", kept)
+        yield
 
 
 def make_target(url, **options) -> ContainerTarget:
