@@ -26,44 +26,57 @@ CLOCK = {
 }  # fmt: skip
 
 
-def scores_differ(base: Scores | None, candidate: Scores | None, metric: str) -> str | None:
-    """Why two rows' scores in a metric cannot be paired clip by clip, None where they can."""
+def scores_differ(
+    base: Scores | None, candidate: Scores | None, metric: str, other: str = "the baseline"
+) -> str | None:
+    """Why two rows' scores in a metric cannot be paired clip by clip, None where they can.
+
+    Args:
+        base, candidate: of both rows.
+        metric: its name, without a group.
+        other: what the reason calls the first of them.
+    """
     if base is None or candidate is None:
-        return f"{'the baseline' if base is None else 'this run'} keeps no scores per clip of this row"
+        return f"{other if base is None else 'this run'} keeps no scores per clip of this row"
     if base.dataset != candidate.dataset:
-        return f"another evaluation set: {base.dataset[:12]} in the baseline, {candidate.dataset[:12]} here"
+        return f"another evaluation set: {base.dataset[:12]} in {other}, {candidate.dataset[:12]} here"
     theirs, ours = base.protocol.get(metric), candidate.protocol.get(metric)
     if theirs != ours:
-        return f"another protocol: '{theirs}' in the baseline, '{ours}' here"
+        return f"another protocol: '{theirs}' in {other}, '{ours}' here"
     if sorted(base.clips) != sorted(candidate.clips):
         return "other clips, although the evaluation set is called the same"
     return None
 
 
-def targets_differ(base: Timing | None, candidate: Timing | None, clocked: bool) -> str | None:
+def targets_differ(
+    base: Timing | None, candidate: Timing | None, clocked: bool, other: str = "the baseline"
+) -> str | None:
     """Why a target's numbers cannot be compared, None where they can.
 
     Args:
         base, candidate: what each number holds for.
         clocked: they were read off a clock: then the processor and what surrounds the graph matter too.
+        other: what the reason calls the first of them.
     """
     if base is None or candidate is None:
-        return f"{'the baseline' if base is None else 'this run'} does not say what its numbers on the target hold for"
+        return f"{other if base is None else 'this run'} does not say what its numbers on the target hold for"
     if base.kind != candidate.kind:
-        return f"another kind of target: {base.kind or 'unknown'} in the baseline, {candidate.kind or 'unknown'} here"
+        return f"another kind of target: {base.kind or 'unknown'} in {other}, {candidate.kind or 'unknown'} here"
     keys = {**ENGINE, **(CLOCK if clocked else {})}
-    if differing := environments_differ(base.environment, candidate.environment, keys):
+    if differing := environments_differ(base.environment, candidate.environment, keys, other):
         return differing
     if clocked and base.machine != candidate.machine:
         return "another machine of the same kind"
     return None
 
 
-def environments_differ(base: Mapping[str, Any], candidate: Mapping[str, Any], keys: Mapping[str, str]) -> str | None:
+def environments_differ(
+    base: Mapping[str, Any], candidate: Mapping[str, Any], keys: Mapping[str, str], other: str = "the baseline"
+) -> str | None:
     """The first of `keys` (key -> what it is called) in which two environments differ, in words."""
     for key, called in keys.items():
         if base.get(key) != candidate.get(key):
-            return f"another {called}: {_short(base.get(key))} in the baseline, {_short(candidate.get(key))} here"
+            return f"another {called}: {_short(base.get(key))} in {other}, {_short(candidate.get(key))} here"
     return None
 
 

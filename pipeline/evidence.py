@@ -9,7 +9,7 @@ from typing import Any
 from earshot.ci.budget_set import BudgetSet
 from earshot.ci.evidence import SCHEMA, Evidence, Scores, Timing, parse_baseline
 from earshot.ci.run_file import Run, parse_run, read_json, read_run
-from earshot.core.errors import ArtifactError
+from earshot.core.errors import ArtifactError, EarshotError
 from earshot.pipeline.metrics.results import Evaluation
 from earshot.pipeline.runs import find_run, tags
 from earshot.pipeline.store import Artifact, Store
@@ -77,15 +77,16 @@ def gather(run: Run, store: Store) -> Evidence:
         scored = _artifact(run, store, f"quality of {row.row}")
         found = _read(scored, _SCORES) if scored else None
         if scored and found and "unavailable" not in found:
-            scores[row.row] = _scores(Evaluation.from_dict(found))
+            scores[row.row] = scores_of(Evaluation.from_dict(found))
     for target in dict.fromkeys(found.target for row in run.rows for found in row.measurements if found.target):
         profiled = _artifact(run, store, f"profile on {target}")
         if profiled is not None:
-            timings += _timings(target, profiled)
+            timings += timings_of(target, profiled)
     return Evidence(name=run.name, run=run.name, rows=run.rows, scores=scores, timings=tuple(timings))
 
 
-def _scores(found: Evaluation) -> Scores:
+def scores_of(found: Evaluation) -> Scores:
+    """An evaluation in columns."""
     return Scores(
         dataset=found.dataset,
         protocol=dict(found.protocol),
@@ -95,8 +96,12 @@ def _scores(found: Evaluation) -> Scores:
     )
 
 
-def _timings(target: str, artifact: Artifact) -> list[Timing]:
-    profile = find_profile(target)
+def timings_of(target: str, artifact: Artifact) -> list[Timing]:
+    """What a profile's numbers hold for, of every row."""
+    try:
+        profile = find_profile(target)
+    except EarshotError:  # a device that this machine does not know, or does no longer
+        profile = None
     machine = artifact.manifest.inputs.get("machine", "")
     return [
         Timing(
