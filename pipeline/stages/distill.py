@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from earshot.models.streaming import StreamingModel
 
 VERSION = 1
+ONLINE_VERSION = 2  # 1 could keep a student of an epoch before metrics teach
 CURVES = "curves.json"
 
 
@@ -108,4 +109,5 @@ def distill(
         "validation": data.digest("validation"),
         **own_code(network, settings.method, *(online.metrics if online else ())),
     }
-    return Step(title, "distill", VERSION, config, steps, outside, seed, produce)
+    version = VERSION if online is None else ONLINE_VERSION
+    return Step(title, "distill", version, config, steps, outside, seed, produce)

@@ -134,7 +134,8 @@ class OnlineConfig(Config):
             for the first.
         distillation: weight of the distance to the other students' outputs.
         task: weight of the task loss beside; 0 as published, where nothing but predicted metrics teaches.
-        alone: epochs at the start in which the students follow the task loss alone and nothing is scored.
+        alone: epochs at the start in which the students follow the task loss alone and nothing is scored; neither these
+            nor the discriminator's first epoch can be the best one.
         scored: how many of an epoch's batches are scored for real and shown to the discriminator; None for all. Scores
             and discriminator are by far the most of the work.
         history: part of the earlier epochs' scored clips that the discriminator sees again.
@@ -174,12 +175,17 @@ class OnlineConfig(Config):
         """Index of the student that stays."""
         return 0 if self.student is None else self.metrics.index(self.student)
 
+    @property
+    def first_judged(self) -> int:
+        """The first epoch in which students follow metrics: the one before is the discriminator's."""
+        return self.alone + 1
+
 
 def check_online(online: OnlineConfig, train: TrainConfig) -> None:
     """Raises ValueError where online students cannot be trained so."""
     if train.launcher.devices > 1:
         raise ValueError("online students train on one device: set launcher.devices to 1")
-    if train.epochs < online.alone + 2:
+    if train.epochs <= online.first_judged:
         after = f" after {online.alone} alone" if online.alone else ""
         raise ValueError(
             f"the first epoch with online{after} is the discriminator's: set epochs to {online.alone + 2} or more"

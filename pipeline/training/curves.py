@@ -30,9 +30,9 @@ class Curve:
         return content if self.metrics else {name: value for name, value in content.items() if name != "metrics"}
 
 
-def epochs_since_best(curves: Sequence[Curve]) -> int:
-    """How many epochs in a row were no better than the best before."""
-    best = max((curve.epoch for curve in curves if curve.best), default=-1)
+def epochs_since_best(curves: Sequence[Curve], first: int = 0) -> int:
+    """How many epochs in a row were no better than the best before; those before `first` count for neither."""
+    best = max((curve.epoch for curve in curves if curve.best), default=first - 1)
     return len(curves) - 1 - best
 
 

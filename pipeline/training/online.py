@@ -9,7 +9,8 @@ follows the gradient of the prediction of its metric while it stays near what th
 G, s and y are log(1 + |spectrum|). An epoch trains the students on its clips, then has one of them, drawn at random,
 enhance the clips (with `scored`, those of so many batches), scores the result for real, and trains D on all three kinds
 of y, on a shuffle of the enhanced clips with a share of earlier epochs' ones, and on all three kinds again. In the
-first epoch D learns alone; with a task loss the students learn that then, and in `alone` epochs before.
+first epoch D learns alone; with a task loss the students learn that then, and in `alone` epochs before. None of these
+epochs is chosen, and patience begins after them: what stays has followed the metrics.
 
 Source: the authors' code (known): one discriminator with an output a metric, order and losses as above, constant rates
 of 5e-4 (Adam), gradients clipped at 5. Different here: segments of equal length in place of whole files in batches of
@@ -183,7 +184,7 @@ class _Training:
         if state.curves:
             self.progress.advance(len(state.curves) * config.steps_per_epoch, "resumed")
         for epoch in range(len(state.curves), config.epochs):
-            if epochs_since_best(state.curves) >= config.patience:
+            if epochs_since_best(state.curves, online.first_judged) >= config.patience:
                 break
             torch.manual_seed(_seed(self.seed, epoch))  # for networks that draw while they train
             loss = self._train_students(epoch)
@@ -192,7 +193,8 @@ class _Training:
                 drawn = self._score(epoch)
                 self._train_discriminator(epoch, drawn, replay)
                 replay.add(epoch, drawn.clips)
-            best = validated < min((curve.validation_loss for curve in state.curves if curve.best), default=math.inf)
+            least = min((curve.validation_loss for curve in state.curves if curve.best), default=math.inf)
+            best = epoch >= online.first_judged and validated < least
             curve = Curve(epoch, loss, validated, best, metrics)
             weights = copy.deepcopy(self.stays.state_dict()) if best else state.best_weights
             state = Snapshot((*state.curves, curve), weights)
@@ -210,7 +212,7 @@ class _Training:
 
     def _train_students(self, epoch: int) -> float:
         """One pass of all students over the epoch's clips; the mean loss. At first only the task can be learnt."""
-        judged = epoch > self.online.alone
+        judged = epoch >= self.online.first_judged
         if not judged and not self.online.task:
             self.progress.advance(self.config.steps_per_epoch, "the discriminator learns first")
             return 0.0

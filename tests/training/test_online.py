@@ -27,7 +27,7 @@ from earshot.pipeline.data.config import DataConfig
 from earshot.pipeline.data.open import open_data
 from earshot.pipeline.training.config import OnlineConfig
 from earshot.pipeline.training.metric_targets import open_scorer
-from earshot.pipeline.training.online import discriminator_loss, student_loss, train_online
+from earshot.pipeline.training.online import _Training, discriminator_loss, student_loss, train_online
 
 NAN = float("nan")
 
@@ -184,6 +184,49 @@ def test_students_left_alone_at_first_follow_the_task_and_nothing_is_scored(tmp_
     assert losses("at once", 0, 5.0)[0][1] != near[1], "the check sees no discriminator"
     assert asked == [*range(3), *2 * [3, 4, 5], *2 * [6, 7, 8], *2 * [9, 10, 11]]
     assert sorted(path.name for path in (tmp_path / "near" / "replay").iterdir()) == ["1.clips", "2.clips", "3.clips"]
+
+
+def scores_of_epochs(monkeypatch: pytest.MonkeyPatch, *losses: float) -> None:
+    """What validation finds, epoch by epoch, whatever students have learnt."""
+    found = iter(losses)
+    monkeypatch.setattr(_Training, "_validate", lambda training, references: (next(found), {}))
+
+
+@pytest.mark.parametrize(("alone", "best"), [(2, 3), (1, 2), (0, 1)])
+def test_an_epoch_that_no_metric_taught_is_never_the_best(
+    alone: int, best: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor are such epochs counted among those that patience is lost on."""
+    scores_of_epochs(monkeypatch, 0.1, 0.2, 0.3, 0.5, 0.6, 0.4)
+    config = online.settings(online={"task": 1.0, "alone": alone}, epochs=6, patience=2)
+    trained = online.run(tmp_path, config)
+    # Losses rise from the first that counts; patience is over before 0.4, but where 0.5 is the first.
+    assert [curve.epoch for curve in trained.curves if curve.best] == ([3, 5] if alone == 2 else [best])
+    assert len(trained.curves) == min(6, best + 3)
+
+
+def test_an_interrupted_training_still_leaves_out_what_no_metric_taught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = online.settings(online={"task": 1.0, "alone": 1}, epochs=4)
+    scores_of_epochs(monkeypatch, 0.1)
+
+    class Stopped(tiny.Tones):
+        def batch(self, step: int, size: int) -> tuple[tiny.Audio, tiny.Audio]:
+            if step >= 3:
+                raise KeyboardInterrupt
+            return super().batch(step, size)
+
+    with pytest.raises(KeyboardInterrupt):
+        online.run(tmp_path, config, sampler=Stopped())
+    scores_of_epochs(monkeypatch, 0.2, 0.4, 0.3)
+    trained = online.run(tmp_path, config)
+    assert [(curve.validation_loss, curve.best) for curve in trained.curves] == [
+        (0.1, False),
+        (0.2, False),
+        (0.4, True),
+        (0.3, True),
+    ]
 
 
 class Muffled(tiny.Tones):
