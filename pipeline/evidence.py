@@ -75,9 +75,8 @@ def gather(run: Run, store: Store) -> Evidence:
     scores, timings = {}, []
     for row in run.rows:
         scored = _artifact(run, store, f"quality of {row.row}")
-        found = _read(scored, _SCORES) if scored else None
-        if scored and found and "unavailable" not in found:
-            scores[row.row] = scores_of(Evaluation.from_dict(found))
+        if scored and (found := scores_of(scored)) is not None:
+            scores[row.row] = found
     for target in dict.fromkeys(found.target for row in run.rows for found in row.measurements if found.target):
         profiled = _artifact(run, store, f"profile on {target}")
         if profiled is not None:
@@ -85,8 +84,12 @@ def gather(run: Run, store: Store) -> Evidence:
     return Evidence(name=run.name, run=run.name, rows=run.rows, scores=scores, timings=tuple(timings))
 
 
-def scores_of(found: Evaluation) -> Scores:
-    """An evaluation in columns."""
+def scores_of(artifact: Artifact) -> Scores | None:
+    """What a quality artifact holds, in columns; None where the row could not be scored."""
+    content = _read(artifact, _SCORES)
+    if "unavailable" in content:
+        return None
+    found = Evaluation.from_dict(content)
     return Scores(
         dataset=found.dataset,
         protocol=dict(found.protocol),

@@ -143,10 +143,10 @@ def render_csv(comparison: Comparison) -> str:
         rows += [(device.target, model, "", "", "", "", LEFT_OUT, "", why) for model, why in device.left_out.items()]
         if device.error is not None:
             rows.append((device.target, "", "", "", "", "", FAILED, "", device.error))
-        out.writerows([_inert(cell) for cell in row] for row in rows)
+        out.writerows([inert(cell) for cell in row] for row in rows)
     return text.getvalue()
 
 
-def _inert(cell: object) -> object:
+def inert(cell: object) -> object:
     """A text that a spreadsheet would take for a formula is shown as text."""
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@") else cell
