@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from earshot.ci.evidence import Scores, Timing
+from earshot.core.measurement import Measurement
 
 # Read off a clock, so that they differ from repeat to repeat; all else is counted, and compares exactly.
 CLOCKED = ("rtf", "hop_rtf", "graph_rtf", "frame_p50_us", "frame_p95_us", "frame_p99_us")
+# What two models tell by turns. Not the time in the graph as a share of real time: by the wall clock that is a mean,
+# which every interruption moves, and the processor's clock is too slow to read around a frame.
+RACED = ("rtf", "hop_rtf", "frame_p50_us", "frame_p95_us", "frame_p99_us")
 # One sample a run, of the machine as much as of the model: only a limit of their own holds them.
 ABSOLUTE_ONLY = (
     "frame_max_us", "deadline_misses", "peak_rss_bytes", "memory_footprint_bytes", "temperature_c", "output_mismatches",
@@ -24,6 +28,25 @@ CLOCK = {
     "cpu": "processor", "board": "board", "governor": "governor", "python": "Python version", "numpy": "numpy version",
     "phone": "device",
 }  # fmt: skip
+
+
+LOWER_BOUND = "lower-bound"
+
+
+def values_differ(base: Measurement | None, candidate: Measurement | None) -> str | None:
+    """Why one of two values is not there, or says nothing of the other by how it came to be; None where it does."""
+    if base is None or base.value is None:
+        return "not measured in the baseline"
+    if candidate is None or candidate.value is None:
+        return "not measured in this run"
+    if base.unit != candidate.unit:
+        return f"another unit: {base.unit} in the baseline, {candidate.unit} here"
+    if base.provenance is not candidate.provenance:
+        return f"{base.provenance} in the baseline, {candidate.provenance} here"
+    if (LOWER_BOUND in base.flags) is not (LOWER_BOUND in candidate.flags):
+        where = "in the baseline" if LOWER_BOUND in base.flags else "here"
+        return f"a lower bound {where} only: the total is not known there"
+    return None
 
 
 def scores_differ(
@@ -65,8 +88,12 @@ def targets_differ(
     keys = {**ENGINE, **(CLOCK if clocked else {})}
     if differing := environments_differ(base.environment, candidate.environment, keys, other):
         return differing
-    if clocked and base.machine != candidate.machine:
-        return "another machine of the same kind"
+    if clocked:
+        theirs, ours = _machine(base), _machine(candidate)
+        if not theirs or not ours:
+            return f"{'here' if theirs else 'in the baseline'} it is not known which machine it was"
+        if theirs != ours:
+            return "another machine of the same kind"
     return None
 
 
@@ -78,6 +105,12 @@ def environments_differ(
         if base.get(key) != candidate.get(key):
             return f"another {called}: {_short(base.get(key))} in {other}, {_short(candidate.get(key))} here"
     return None
+
+
+def _machine(timing: Timing) -> str:
+    """What tells one machine from another of its kind; empty where it is not known."""
+    kept = timing.environment
+    return str(timing.machine or kept.get("device") or kept.get("serial") or "")
 
 
 def _short(value: object) -> str:

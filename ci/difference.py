@@ -1,6 +1,6 @@
 """How a run differs from a baseline, metric by metric, and how sure that is.
 
-paired   quality: clip by clip on the same set; the interval is a bootstrap over clips
+paired   quality: clip by clip on the same set; the interval is of the mean over clips
 counted  instructions, bytes, parameters: exact, there is no interval
 race     times of both models taken by turns on the same machine; the interval is a bootstrap over rounds
 stored   times of both as each run kept them: weaker, since the machine may have changed in between
@@ -13,14 +13,14 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from earshot.ci.comparable import ABSOLUTE_ONLY, CLOCKED, scores_differ, targets_differ
+from earshot.ci.comparable import ABSOLUTE_ONLY, CLOCKED, RACED, scores_differ, targets_differ, values_differ
 from earshot.ci.evidence import Evidence, Scores
 from earshot.ci.metrics import known_metric
 from earshot.ci.run_file import Row, shipped_row
-from earshot.ci.statistics import RACE_LEVEL, Interval, bootstrap_mean, bootstrap_median, every_pair
+from earshot.ci.statistics import RACE_LEVEL, Interval, bootstrap_median, every_pair, mean_interval
 from earshot.core.measurement import Measurement, Provenance
 
-WORST_CLIPS = 3
+NAMED_CLIPS = 3
 FEWEST_ROUNDS = 8  # a percentile interval of fewer is too narrow
 FEWEST_REPEATS = 3
 
@@ -33,12 +33,14 @@ class Race:
         target: where.
         base_row, row: whose models.
         rounds: metric -> (base, candidate), of each round.
+        ended: why there are no more rounds, where somebody else than the race ended it.
     """
 
     target: str
     base_row: str
     row: str
     rounds: tuple[Mapping[str, tuple[float, float]], ...]
+    ended: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Difference:
         method: `paired`, `counted`, `race` or `stored`.
         n: clips, rounds or repeats the interval stands on.
         worst: the clips that lost most, with their losses.
+        dropped: how many clips were scored on one side only, and are left out.
+        dropped_clips: some of them.
+        provenance: how both numbers came to be.
+        base_flags, flags: what spoils the baseline's number, and this one (`Measurement.flags`).
+        open: why nothing is decided although both numbers are there: too little to know how sure it is.
         refused: why there is nothing to compare.
     """
 
@@ -70,6 +77,12 @@ class Difference:
     method: str = ""
     n: int = 0
     worst: tuple[tuple[str, float], ...] = ()
+    dropped: int = 0
+    dropped_clips: tuple[str, ...] = ()
+    provenance: str = ""
+    base_flags: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    open: str | None = None
     refused: str | None = None
 
     @property
@@ -83,6 +96,8 @@ class Difference:
         """`same`, `better`, `worse`, `not decidable`, or `not comparable`."""
         if self.refused is not None:
             return "not comparable"
+        if self.open is not None:
+            return "not decidable"
         low, high = self.bounds
         if low == high == 0:
             return "same"
@@ -130,25 +145,28 @@ class Pair:
             higher_is_better = known.better == "higher"
         if higher_is_better is None:
             return replace(empty, refused="which way is better is not known: only a budget says so (better)")
-        if theirs is None or ours is None or theirs.value is None or ours.value is None:
-            where = "the baseline" if theirs is None or theirs.value is None else "this run"
-            return replace(empty, refused=f"not measured in {where}")
-        if theirs.unit != ours.unit:
-            return replace(empty, refused=f"another unit: {theirs.unit} in the baseline, {ours.unit} here")
-        plain = replace(empty, base=theirs.value, value=ours.value)
+        differing = values_differ(theirs, ours)
+        if differing is not None or theirs is None or ours is None:
+            return replace(empty, refused=differing)
+        plain = replace(
+            empty,
+            base=theirs.value,
+            value=ours.value,
+            provenance=str(ours.provenance),
+            base_flags=theirs.flags,
+            flags=ours.flags,
+        )
         sign = -1.0 if higher_is_better else 1.0
         if target is not None:
-            return self._on_target(plain, theirs, ours, sign)
+            return self._on_target(plain, sign)
         name, _, group = metric.partition("[")
         scores = self.base.scores.get(base.row), self.candidate.scores.get(row.row)
         if (known and known.per_clip) or any(one and name in one.values for one in scores):
             return _paired(plain, scores[0], scores[1], name, group.rstrip("]"), sign)
         return _counted(plain, sign)
 
-    def _on_target(self, plain: Difference, theirs: Measurement, ours: Measurement, sign: float) -> Difference:
-        clocked = plain.metric in CLOCKED and Provenance.MEASURED in (theirs.provenance, ours.provenance)
-        if theirs.provenance is not ours.provenance:
-            return replace(plain, refused=f"{theirs.provenance} in the baseline, {ours.provenance} here")
+    def _on_target(self, plain: Difference, sign: float) -> Difference:
+        clocked = plain.metric in CLOCKED and plain.provenance == Provenance.MEASURED
         if clocked and (race := self._race(plain)) is not None:
             return race
         base = self.base.timing(str(plain.target), plain.base_row)
@@ -171,17 +189,25 @@ class Pair:
 
 
 def race_difference(plain: Difference, race: Race) -> Difference | None:
-    """What the rounds of a race say of a metric; None where they do not tell it."""
-    pairs = [one[plain.metric] for one in race.rounds if min(one.get(plain.metric, (0.0,))) > 0]
-    if len(pairs) < FEWEST_ROUNDS:
+    """What the rounds of a race say of a metric; None where they do not tell it.
+
+    Of too few rounds the difference stays open: it never falls back on times that were not taken side by side.
+    """
+    if plain.metric not in RACED:
         return None
+    pairs = [one[plain.metric] for one in race.rounds if min(one.get(plain.metric, (0.0,))) > 0]
+    if not pairs:
+        open_ = f"no round by turns: {race.ended or 'none was asked for'}"
+        return replace(plain, loss=(plain.value or 0.0) - (plain.base or 0.0), method="race", open=open_)
     base = statistics.median(theirs for theirs, _ in pairs)
     ratios = [math.log(ours / theirs) for theirs, ours in pairs]
     ratio = math.exp(statistics.median(ratios))
+    found = replace(plain, base=base, value=base * ratio, loss=base * (ratio - 1), method="race", n=len(pairs))
+    if len(pairs) < FEWEST_ROUNDS:
+        few = f"{len(pairs)} rounds by turns, an interval needs {FEWEST_ROUNDS}"
+        return replace(found, open=f"{few}: {race.ended}" if race.ended else few)
     low, high = (base * (math.exp(bound) - 1) for bound in bootstrap_median(ratios, RACE_LEVEL))
-    return replace(
-        plain, base=base, value=base * ratio, loss=base * (ratio - 1), interval=(low, high), method="race", n=len(pairs)
-    )
+    return replace(found, interval=(low, high))
 
 
 def _paired(
@@ -192,6 +218,8 @@ def _paired(
         return replace(plain, refused=differing)
     theirs, ours = base.column(metric, group), candidate.column(metric, group)
     losses = {clip: sign * (ours[clip] - value) for clip, value in theirs.items() if clip in ours}
+    dropped = sorted(set(theirs) ^ set(ours))
+    plain = replace(plain, dropped=len(dropped), dropped_clips=tuple(dropped[:NAMED_CLIPS]))
     if len(losses) < 2:
         return replace(plain, refused=f"{len(losses)} clips were scored in both")
     common = list(losses)
@@ -201,10 +229,10 @@ def _paired(
         base=_mean([theirs[clip] for clip in common]),
         value=_mean([ours[clip] for clip in common]),
         loss=_mean(list(losses.values())),
-        interval=bootstrap_mean(list(losses.values())),
+        interval=mean_interval(list(losses.values())),
         method="paired",
         n=len(losses),
-        worst=tuple(worst[:WORST_CLIPS]),
+        worst=tuple(worst[:NAMED_CLIPS]),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from earshot.ci.difference import Difference
 from earshot.ci.quantity import quantity
 from earshot.ci.statistics import LEVEL, RACE_LEVEL
+from earshot.core.measurement import Provenance
 
 STANDS_ON = {"paired": "clips", "race": "rounds by turns", "stored": "repeats, not taken side by side: weaker"}
 
@@ -15,12 +16,28 @@ def difference_text(found: Difference) -> str:
         return found.refused or "not measured"
     where = f" in {found.base_row}" if found.base_row != found.row else ""
     text = f"{quantity(found.value, found.unit)} against {quantity(found.base)}{where}: {loss_text(found.loss)}"
+    remarks = "".join(f"; {remark}" for remark in remarks_of(found))
+    if found.open is not None:
+        return f"{text}{_percent(found)} ({found.open}{remarks})"
     if found.interval is None:
-        return f"{text}{_percent(found)}"
+        return f"{text}{_percent(found)}" + (f" ({remarks[2:]})" if remarks else "")
     level = RACE_LEVEL if found.method == "race" else LEVEL
     low, high = found.interval
     between = f", {100 * level:.0f} % between {loss_text(low)} and {loss_text(high)}" if low < high else ""
-    return f"{text}{_percent(found)}{between} ({found.n} {STANDS_ON[found.method]})"
+    return f"{text}{_percent(found)}{between} ({found.n} {STANDS_ON[found.method]}{remarks})"
+
+
+def remarks_of(found: Difference) -> list[str]:
+    """What a reader must know of the two numbers: how they came to be, what spoils them, which clips are left out."""
+    here = set(found.flags)
+    remarks = [found.provenance] if found.provenance not in ("", Provenance.MEASURED) else []
+    remarks += [f"{flag} in both" for flag in found.base_flags if flag in here]
+    remarks += [f"{flag} in the baseline" for flag in found.base_flags if flag not in here]
+    remarks += [f"{flag} here" for flag in found.flags if flag not in found.base_flags]
+    if found.dropped:
+        some = ", ".join(found.dropped_clips) + (", …" if found.dropped > len(found.dropped_clips) else "")
+        remarks.append(f"{found.dropped} clips left out, scored on one side only: {some}")
+    return remarks
 
 
 def loss_text(loss: float) -> str:

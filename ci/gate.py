@@ -127,12 +127,14 @@ def _judge_difference(budget: Budget, row: Row, measurement: Measurement, pair: 
 
 
 def _decided(budget: Budget, row: Row, measurement: Measurement, found: Difference) -> Verdict:
-    """Pass or fail where the whole interval is on one side of the limit."""
+    """Pass or fail where the whole interval is on one side of the limit; of too little to have one, undecided."""
     value, base, loss = found.value or 0.0, found.base or 0.0, found.loss or 0.0
     limit = budget.allowed_loss(base)
     low, high = found.bounds
     slack = ROUNDING * max(1.0, abs(value), abs(base))
     status = Status.PASS if high <= limit + slack else Status.FAIL if low > limit + slack else Status.UNDECIDED
+    if found.open is not None:
+        status = Status.UNDECIDED
     word = {Status.PASS: "keeps", Status.FAIL: "misses"}.get(status, "not decidable")
     return Verdict(
         budget.title,

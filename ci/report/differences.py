@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
 from earshot.ci.difference import Difference, Pair
-from earshot.ci.difference_text import loss_text
+from earshot.ci.difference_text import loss_text, remarks_of
 from earshot.ci.quantity import quantity
 from earshot.ci.report import markdown
 from earshot.ci.report.layout import NOT_MEASURED, clean
@@ -83,9 +83,15 @@ def cells_of(found: Difference) -> tuple[str, ...]:
         quantity(found.value or 0.0, found.unit),
         change,
         " and ".join(low_high) or NOT_MEASURED,
-        HOW[found.method] if found.method == "counted" else f"{found.n} {HOW[found.method]}",
+        "; ".join(
+            (HOW[found.method] if found.method == "counted" else f"{found.n} {HOW[found.method]}", *_marks(found))
+        ),
     )
     return tuple(clean(cell) for cell in cells)
+
+
+def _marks(found: Difference) -> list[str]:
+    return remarks_of(replace(found, dropped=0))
 
 
 def worst_clips(differences: Sequence[Difference]) -> list[str]:
@@ -109,7 +115,18 @@ def refusals(differences: Sequence[Difference]) -> list[str]:
 
 def remarks(differences: Sequence[Difference]) -> list[str]:
     """What a reader must know of how it was compared."""
-    return [WEAKER] if any(found.method == "stored" for found in differences) else []
+    dropped: dict[str, list[str]] = {}
+    for found in differences:
+        if found.dropped:
+            (said,) = remarks_of(replace(found, provenance="", base_flags=(), flags=()))
+            dropped.setdefault(said, []).append(found.metric)
+    lines = [f"{clean(', '.join(metrics))}: {clean(said)}" for said, metrics in dropped.items()]
+    lines += [
+        f"not decidable: {clean(found.metric)} on {clean(found.target or '')}: {clean(found.open)}"
+        for found in differences
+        if found.open is not None
+    ]
+    return lines + ([WEAKER] if any(found.method == "stored" for found in differences) else [])
 
 
 def _filled(data: dict[str, object]) -> dict[str, object]:

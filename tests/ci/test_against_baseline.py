@@ -1,6 +1,7 @@
 """Budgets against a baseline: pass, fail, and the state between; baseline files; what the reports make of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -225,3 +226,16 @@ def test_a_comparison_as_data_and_as_markdown():
     assert "another machine of the same kind" in text
     assert "worst clips in pesq" in text
     assert INT8.replace(":", "") in text.replace(":", "")
+
+
+def test_a_race_that_did_not_get_far_is_undecided_and_says_why():
+    few = replace(race(1.0, rounds=3), ended="its 300 s were up; raise timeout_seconds")
+    found = verdict(Pair(make(), make(), (few,)), metric="frame_p50_us", target="host", max_loss_percent=50)
+    assert found.status is Status.UNDECIDED and exit_code([found]) == 1
+    assert "3 rounds by turns, an interval needs 8: its 300 s were up" in found.reason
+    whole = verdict(Pair(make(), make(), (race(1.0),)), metric="frame_p50_us", target="host", max_loss_percent=50)
+    assert whole.status is Status.PASS
+    pair = Pair(make(), make(), (few,))
+    data = differences.render_json(pair, list(pair.differences()), [found])
+    schema("differences.schema.json").validate(json.loads(data))
+    assert "not decidable: frame" in differences.render_markdown(pair, list(pair.differences()), [])
