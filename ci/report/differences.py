@@ -76,6 +76,7 @@ def cells_of(found: Difference) -> tuple[str, ...]:
     change = loss_text(found.loss or 0.0)
     if found.method != "paired" and found.base and found.loss:
         change += f" ({100 * abs(found.loss / found.base):.3g} %)"
+    how = HOW[found.method] if found.method == "counted" else f"{found.n} {HOW[found.method]}"
     cells = (
         found.metric,
         where,
@@ -83,15 +84,9 @@ def cells_of(found: Difference) -> tuple[str, ...]:
         quantity(found.value or 0.0, found.unit),
         change,
         " and ".join(low_high) or NOT_MEASURED,
-        "; ".join(
-            (HOW[found.method] if found.method == "counted" else f"{found.n} {HOW[found.method]}", *_marks(found))
-        ),
+        "; ".join((how, *remarks_of(replace(found, dropped=0)))),
     )
     return tuple(clean(cell) for cell in cells)
-
-
-def _marks(found: Difference) -> list[str]:
-    return remarks_of(replace(found, dropped=0))
 
 
 def worst_clips(differences: Sequence[Difference]) -> list[str]:
