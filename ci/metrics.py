@@ -28,6 +28,7 @@ class KnownMetric:
     per_clip: bool = False
 
 
+QUALITY = ("pesq_wb", "pesq_nb", "csig", "cbak", "covl", "stoi", "estoi", "si_sdr")  # all better when higher
 KNOWN_METRICS: dict[str, KnownMetric] = {
     "parameters": KnownMetric("1", "lower"),
     "macs_per_second": KnownMetric("MAC/s", "lower"),

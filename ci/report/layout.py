@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from earshot.ci.metrics import QUALITY
 from earshot.ci.quantity import quantity
 from earshot.ci.run_file import Row, Run
 from earshot.ci.verdict import Status, Verdict, passed, worst
@@ -99,9 +100,6 @@ def lines(run: Run, verdicts: Sequence[Verdict]) -> list[Line]:
     return table
 
 
-QUALITY = ("pesq_wb", "pesq_nb", "csig", "cbak", "covl", "stoi", "estoi", "si_sdr")
-
-
 def quality_lines(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Header and lines of quality by part of the test set: `0.912 ± 0.021 (n=77)`, one line per part and row.
 
@@ -115,13 +113,14 @@ def quality_lines(run: Run) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     for part in parts:
         for row in run.rows:
             named = {m.metric: m for m in row.measurements}
-            cells = [_scored(named.get(f"{metric}[{part}]" if part else metric)) for metric in metrics]
+            cells = [scored(named.get(f"{metric}[{part}]" if part else metric)) for metric in metrics]
             if any(cell != NOT_MEASURED for cell in cells):
                 table.append((clean(part) or "all", clean(row.row), *cells))
     return ("part", "row", *metrics), table
 
 
-def _scored(measurement: Measurement | None) -> str:
+def scored(measurement: Measurement | None) -> str:
+    """A mean with half its 95 % interval and its number of clips."""
     if measurement is None or measurement.value is None:
         return NOT_MEASURED
     low, high = measurement.interval or (measurement.value, measurement.value)

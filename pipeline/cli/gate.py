@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from earshot.pipeline.cli.options import baseline_option, gating, no_baseline_option, open_store, store_option
-from earshot.pipeline.cli.reports import annotate_option, present, report_option
+from earshot.pipeline.cli.reports import annotate_option, present, report_option, sound_option
 
 
 @click.command()
@@ -21,6 +21,7 @@ from earshot.pipeline.cli.reports import annotate_option, present, report_option
     "--remeasure", is_flag=True, help="Take times that a budget against a baseline names anew, both models by turns."
 )
 @report_option
+@sound_option
 @annotate_option
 @store_option
 def gate(
@@ -31,6 +32,7 @@ def gate(
     no_baseline: bool,
     remeasure: bool,
     reports: tuple[Path, ...],
+    sound: bool,
     annotate: bool,
     store_root: Path,
 ) -> None:
@@ -51,13 +53,17 @@ def gate(
     pair = judged.pair(found, store)
     if remeasure and pair is not None:
         from earshot.pipeline.cli.bars import drawer
-        from earshot.pipeline.remeasure import clocked_budgets, take_turns
+        from earshot.pipeline.remeasure import heats_of_budgets, take_turns
 
-        timed = clocked_budgets(judged.budgets.against_baseline)
-        if timed:
-            with drawer() as progress:
-                pair = take_turns(pair, [budget.row for budget in timed], timed, store, progress)
-    raise click.exceptions.Exit(present(found, judge(found, judged.budgets, pair), reports, store, annotate))
+        budgeted = judged.budgets.against_baseline
+        heats, stored = heats_of_budgets(pair, budgeted)
+        for line in stored:
+            click.echo(f"left as stored: {line}", err=True)
+        with drawer() as progress:
+            pair = take_turns(pair, heats, budgeted, store, progress)
+    verdicts = judge(found, judged.budgets, pair)
+    code = present(found, verdicts, reports, store, baseline=judged.baseline, sound=sound, annotate=annotate)
+    raise click.exceptions.Exit(code)
 
 
 COMMANDS = (gate,)

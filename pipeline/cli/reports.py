@@ -1,4 +1,4 @@
-"""What `run` and `gate` show of a run, and write for others to read."""
+"""What `run`, `gate` and `report` show of a run, and write for others to read."""
 
 from __future__ import annotations
 
@@ -8,21 +8,28 @@ from typing import TYPE_CHECKING
 
 import click
 
+from earshot.pipeline.cli.bars import drawer
+
 if TYPE_CHECKING:
+    from earshot.ci.evidence import Evidence
     from earshot.ci.run_file import Run
     from earshot.ci.verdict import Verdict
     from earshot.pipeline.store import Store
 
 SUFFIXES = (".json", ".md", ".xml", ".html", ".csv")
-ENDINGS = ".json, .md (Markdown), .xml (JUnit), .html (devices, a page with charts) or .csv (devices)"
+ENDINGS = ".json, .md (Markdown), .xml (JUnit), .html (a page with charts and sound) or .csv (devices)"
 
 
 def _checked(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    return checked(paths)
+
+
+def checked(paths: Sequence[Path]) -> tuple[Path, ...]:
     """Refuses an unknown ending before the work, not after it."""
     for path in paths:
         if path.suffix not in SUFFIXES:
             raise click.BadParameter(f"'{path}' must end in {ENDINGS}")
-    return paths
+    return tuple(paths)
 
 
 report_option = click.option(
@@ -35,35 +42,79 @@ report_option = click.option(
 )
 
 
+sound_option = click.option(
+    "--sound/--no-sound",
+    default=True,
+    help="Whether an .html report has clips of the test data to listen to. Default: it has.",
+)
 annotate_option = click.option(
     "--annotate", is_flag=True, help="Also print missed budgets as GitHub workflow commands (`::error …`)."
 )
 
 
 def present(
-    run: Run, verdicts: Sequence[Verdict], reports: Sequence[Path], store: Store, annotate: bool = False
+    run: Run,
+    verdicts: Sequence[Verdict],
+    reports: Sequence[Path],
+    store: Store,
+    *,
+    baseline: Evidence | None = None,
+    sound: bool = True,
+    annotate: bool = False,
 ) -> int:
     """Prints the run's table, writes the reports, and returns the exit code; the store knows the operators' costs."""
     from earshot.ci.report import annotations, table
     from earshot.ci.verdict import exit_code
-    from earshot.core.files import write_atomic
     from earshot.pipeline.cli.tables import console
 
     console().print(table.render(run, verdicts))
     if annotate:
         click.echo(annotations.render(verdicts), nl=False)
-    for path in reports:
-        write_atomic(path, _text(path.suffix, run, verdicts, store))
+    write(run, verdicts, reports, store, baseline=baseline, sound=sound)
     return exit_code(verdicts)
+
+
+def write(
+    run: Run,
+    verdicts: Sequence[Verdict],
+    reports: Sequence[Path],
+    store: Store,
+    *,
+    baseline: Evidence | None = None,
+    sound: bool = True,
+    clips: Sequence[str] = (),
+) -> None:
+    """Writes the reports; a page shows differences to the baseline, and sound of these clips or of chosen ones."""
+    from earshot.core.files import write_atomic
+
+    for path in reports:
+        if path.suffix == ".html":
+            text = _page(run, verdicts, store, baseline, sound, clips)
+        else:
+            text = _text(path.suffix, run, verdicts, store)
+        write_atomic(path, text)
+
+
+def _page(
+    run: Run,
+    verdicts: Sequence[Verdict],
+    store: Store,
+    baseline: Evidence | None,
+    sound: bool,
+    clips: Sequence[str],
+) -> str:
+    from earshot.ci.report.html.run import render
+    from earshot.pipeline.run_page import make_page
+
+    with drawer(quiet=not sound) as progress:
+        return render(make_page(run, verdicts, store, baseline=baseline, sound=sound, clips=clips, progress=progress))
 
 
 def _text(suffix: str, run: Run, verdicts: Sequence[Verdict], store: Store) -> str:
     from earshot.ci.report import devices, json, junit, markdown
-    from earshot.ci.report.html import devices as page
     from earshot.pipeline.comparing import compare_stored_run
 
     renderers = {".json": json.render, ".md": markdown.render, ".xml": junit.render}
     if suffix in renderers:
         return renderers[suffix](run, verdicts)
-    draw = page.render if suffix == ".html" else devices.render_csv
-    return draw(compare_stored_run(run, store))
+    return devices.render_csv(compare_stored_run(run, store))

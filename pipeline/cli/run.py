@@ -17,7 +17,7 @@ from earshot.pipeline.cli.options import (
     targets_option,
     targets_override,
 )
-from earshot.pipeline.cli.reports import annotate_option, present, report_option
+from earshot.pipeline.cli.reports import annotate_option, present, report_option, sound_option
 
 
 @click.command()
@@ -28,6 +28,7 @@ from earshot.pipeline.cli.reports import annotate_option, present, report_option
 @baseline_option
 @no_baseline_option
 @report_option
+@sound_option
 @annotate_option
 @store_option
 def run(
@@ -42,6 +43,7 @@ def run(
     no_baseline: bool,
     annotate: bool,
     reports: tuple[Path, ...],
+    sound: bool,
     store_root: Path,
 ) -> None:
     """Walk a recipe through its stages to the gate.
@@ -60,7 +62,9 @@ def run(
     with store.lock(wait), drawer(quiet) as progress:
         path = run_recipe(resolved, store, progress, budgets=judged.budgets, baseline=judged.baseline)
     finished = read_run(path)
-    code = present(finished, finished.verdicts, reports, store, annotate)
+    code = present(
+        finished, finished.verdicts, reports, store, baseline=judged.baseline, sound=sound, annotate=annotate
+    )
     click.echo(f"run: {path}", err=True)
     raise click.exceptions.Exit(MachineError.exit_code if finished.failures else code)
 

@@ -116,8 +116,12 @@ class Data:
     def digest(self, split: Split) -> str:
         """Hex SHA-256 over content, order and mixing of a split; where the files lie does not matter."""
         if split == "train":
-            content: Any = [self.train.describe(), self.digests.of(self.train.files)]
-        else:
-            pairs = self.validation if split == "validation" else self.test
-            content = [[pair.id, pair.source.describe(), self.digests.of(pair.source.files)] for pair in pairs]
-        return digest_json({"rate": self.rate, "content": content})
+            content = [self.train.describe(), self.digests.of(self.train.files)]
+            return digest_json({"rate": self.rate, "content": content})
+        return digest_pairs(self.validation if split == "validation" else self.test, self.rate, self.digests)
+
+
+def digest_pairs(pairs: Sequence[EvalPair], rate: int, digests: Digests) -> str:
+    """Hex SHA-256 over content, order and mixing of pairs at a rate in Hz; where the files lie does not matter."""
+    content = [[pair.id, pair.source.describe(), digests.of(pair.source.files)] for pair in pairs]
+    return digest_json({"rate": rate, "content": content})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from earshot.pipeline.data.base import Data, EvalPair, Split
+from earshot.pipeline.data.base import Data, EvalPair, Split, digest_pairs
 from earshot.pipeline.data.config import ArrayConfig, DataConfig, HoldoutConfig, MixConfig, Source
 from earshot.pipeline.data.digests import Digests
 from earshot.pipeline.data.files import check_disjoint
@@ -38,6 +38,18 @@ def open_data(config: DataConfig, rate: int, seed: int = 0, cache: Path | None =
     test = _fixed(config.test, "test", rate, seed, microphones)
     check_disjoint({"train": train.files, "validation": validation_files, "test": _files(test)}, digests)
     return Data(rate, train, validation, test, digests)
+
+
+def open_test(
+    config: DataConfig, rate: int, seed: int = 0, cache: Path | None = None, microphones: int = 1
+) -> tuple[tuple[EvalPair, ...], str]:
+    """The test pairs alone, and their digest: the other splits need not be on this machine.
+
+    Raises:
+        DataError: as `open_data`, of the test split.
+    """
+    pairs = _fixed(config.test, "test", rate, seed, microphones)
+    return pairs, digest_pairs(pairs, rate, Digests(cache))
 
 
 def _fixed(section: Source, split: Split, rate: int, seed: int, microphones: int) -> tuple[EvalPair, ...]:

@@ -1,12 +1,10 @@
 """The page: well formed, whole, inert, and readable in a real browser, on a desk and on a phone."""
 
-import json
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 
 import pytest
+from browser import look, needs_browser
 from sample_comparison import sample
 
 from earshot.ci.comparison import Comparison, Device, ModelResult
@@ -16,7 +14,6 @@ from earshot.ci.report.html.devices import render
 from earshot.ci.report.html.page import page, section, table
 from earshot.core.measurement import Measurement
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 VOID = {"meta", "br", "link", "img", "input"}
 
 
@@ -145,47 +142,39 @@ def test_a_histogram_loses_only_its_empty_ends():
     assert svg.histogram([0, 1], [0], "µs") == "" == svg.histogram([0], [3], "µs")
 
 
-SCREENS = [(375, 800), (1100, 900)]
-PROBE = """<script>
-const texts = [...document.querySelectorAll('figure svg text')].map(t =>
-  [t.getBoundingClientRect(), t.ownerSVGElement.getBoundingClientRect(), t.textContent]).filter(([t]) => t.width);
-document.title = JSON.stringify({
-  wide: document.documentElement.scrollWidth, seen: window.innerWidth,
-  small: texts.filter(([t]) => t.height < 9).length,
-  cut: texts.filter(([t, s]) => t.right > s.right + 1 || t.left < s.left - 1).map(([t, s, words]) => words)})
-</script>"""
+SCREENS = [(360, 800), (1280, 900)]
 
 
-def probed(content, folder, width, height):
-    """What the browser says of a page in a frame of that size: headless windows are never narrower than 500 pixels."""
-    (folder / "inner.html").write_text(content.replace("</body>", PROBE + "</body>"))
-    outer = f"""<iframe id=f src=inner.html style="width:{width}px;height:{height}px;border:0"></iframe><script>
-      f.onload = () => document.body.append(f.contentDocument.title)</script>"""
-    (folder / "outer.html").write_text(outer)
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--enable-logging=stderr"]
-    command = [CHROMIUM, *flags, f"--user-data-dir={folder}/profile", "--virtual-time-budget=5000", "--dump-dom"]
-    command.append((folder / "outer.html").as_uri())
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    (found,) = re.findall(r"(\{&quot;.*\}|\{\".*\})", done.stdout)
-    return json.loads(found.replace("&quot;", '"').replace("&amp;", "&")), re.findall(r":CONSOLE.*", done.stderr)
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium")
+@needs_browser
+@pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize(("width", "height"), SCREENS)
-def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, width, height):
-    found, console = probed(render(sample()), tmp_path, width, height)
-    assert found["seen"] == width
-    assert found["wide"] <= width
-    assert (found["small"], found["cut"]) == (0, [])
-    assert console == []
+def test_a_browser_shows_the_page_without_errors_or_sideways_scrolling(tmp_path, width, height, dark):
+    seen = look(render(sample()), tmp_path, width, height, dark)
+    assert seen.found["seen"] == width
+    assert seen.found["wide"] <= width
+    assert (seen.found["small"], seen.found["cut"]) == (0, [])
+    assert (seen.console, seen.requests) == ([], [])
+    assert (max(seen.found["background"]) < 60) is dark
+    assert seen.found["texts"] > 100
+    assert seen.found["faintest"][0] >= 4.5, seen.found["faintest"]
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: apt-get install chromium")
-def test_the_browser_check_notices_a_page_that_is_too_wide_and_an_error(tmp_path):
-    broken = page("x", ['<p style="width: 900px">wide</p><script>console.error("broken")</script>', svg.bars([
-        svg.Item("a", 1, "a number with far too many words beside its bar to fit " * 2)
-    ]).join(("<figure>", "</figure>"))])  # fmt: skip
-    found, console = probed(broken, tmp_path, *SCREENS[0])
-    assert found["wide"] > SCREENS[0][0]
-    assert len(found["cut"]) == 1
-    assert len(console) == 1 and "broken" in console[0]
+@needs_browser
+def test_the_browser_check_notices_what_is_too_wide_cut_faint_foreign_or_wrong(tmp_path):
+    broken = page("x", [
+        '<p style="width: 900px; color: #999">wide</p><script>console.error("broken")</script>',
+        '<img src="http://127.0.0.1:9/x.png" alt="">',
+        svg.bars([
+            svg.Item("a", 1, "a number with far too many words beside its bar to fit " * 2)
+        ]).join(("<figure>", "</figure>")),
+    ])  # fmt: skip
+    seen = look(broken, tmp_path, *SCREENS[0])
+    assert seen.found["wide"] > SCREENS[0][0]
+    assert len(seen.found["cut"]) == 1
+    assert seen.found["faintest"][0] < 4.5
+    assert len(seen.console) == 2 and all("Content Security Policy" in line for line in seen.console)
+    assert seen.requests == [], "the page's policy let it fetch"
+    without = broken.replace("Content-Security-Policy", "x")
+    seen = look(without, tmp_path, *SCREENS[0])
+    assert "broken" in seen.console[0]
+    assert seen.requests == ["http://127.0.0.1:9/x.png"]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from earshot.ci.comparison import Comparison, Device, ModelResult
+from earshot.ci.metrics import QUALITY
 from earshot.ci.quantity import quantity
 from earshot.ci.report import devices
 from earshot.ci.report.html import svg
 from earshot.ci.report.html.axis import Axis, linear, logarithmic, short
 from earshot.ci.report.html.page import figure, fold, grid, page, section, table, text
-from earshot.ci.report.layout import QUALITY
 from earshot.core.measurement import Measurement
 
 SPEED = ("rtf", "graph_rtf")  # the frontend is not counted in the second: said where it is shown

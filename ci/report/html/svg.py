@@ -1,4 +1,4 @@
-"""Charts as inline SVG: bars, dots on an axis, a scatter and a histogram.
+"""Charts as inline SVG: bars, dots on an axis, intervals, a scatter, a histogram, and a picture between axes.
 
 Drawn 400 units wide, so that the text stays readable when a phone shows it at 340 pixels. Colour tells things apart
 (`tone`), form tells how a number came to be: full, open, diamond, cross.
@@ -6,8 +6,10 @@ Drawn 400 units wide, so that the text stays readable when a phone shows it at 3
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from earshot.ci.report.html.axis import Axis, linear, short
 from earshot.ci.report.html.page import TONES, text
@@ -15,7 +17,9 @@ from earshot.ci.report.html.page import TONES, text
 WIDTH = 400
 FORMS = {"measured": "full", "emulated": "open", "estimated": "diamond", "test_double": "cross"}
 ROW = 30
+SPAN_TITLE, SPAN_ROW = 24, 17
 TAIL = 0.005  # share of outliers that a histogram may leave to words
+KNOT_STEP = 90
 LONGEST_BAR = 250  # leaves room for the number beside it
 
 
@@ -47,6 +51,39 @@ class Point:
     y: float
     shown: str
     tone: int = 0
+    form: str = "full"
+
+
+@dataclass(frozen=True)
+class Span:
+    """A mean and the interval around it."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    shown: str
+    tone: int = 0
+
+
+@dataclass(frozen=True)
+class Knot:
+    """One number of a line, or a gap in it.
+
+    Attributes:
+        label: what it is of.
+        value: None for a gap.
+        shown: what pointing at it tells.
+        joined: the line comes from the knot before.
+        broken: a line across parts it from those before.
+        form: `full`, `open`, `diamond` or `cross`.
+    """
+
+    label: str
+    value: float | None
+    shown: str
+    joined: bool = False
+    broken: bool = False
     form: str = "full"
 
 
@@ -95,8 +132,67 @@ def dots(items: Sequence[Item], axis: Axis, mark: float | None = None, mark_labe
     return _svg(foot + 34, "dot chart", parts)
 
 
-def scatter(points: Sequence[Point], x: Axis, y: Axis) -> str:
-    """Points between two axes, each labelled where there is room; empty without points."""
+def intervals(groups: Sequence[tuple[str, Sequence[Span]]], axis: Axis) -> str:
+    """Groups under their titles, a line for each of their spans; empty without groups."""
+    if not groups:
+        return ""
+    left, right = 6, WIDTH - 6
+    foot = sum(SPAN_TITLE + SPAN_ROW * len(spans) for _, spans in groups) + 6
+    parts, top = _ticks_below(axis, left, right, 0, foot), 0
+
+    def x(value: float) -> float:
+        return left + axis.place(value) * (right - left)
+
+    for title, spans in groups:
+        parts.append(f'<text class="quiet" x="0" y="{top + 15}">{text(_cut(title, 62))}</text>')
+        for index, span in enumerate(spans):
+            middle, low, high = top + SPAN_TITLE + SPAN_ROW * index + 4, x(span.low), x(span.high)
+            words, anchor = (low - 8, "end") if high > WIDTH - 60 else (high + 8, "start")
+            parts.append(
+                f'<g class="tone-{span.tone % TONES}"><title>{text(f"{span.label}: {span.shown}")}</title>'
+                f'<path class="span" d="M{low:.1f} {middle}H{high:.1f}" stroke="var(--tone)"/>'
+                f'<circle cx="{x(span.value):.1f}" cy="{middle}" r="4" fill="var(--tone)"/>'
+                f'<text x="{words:.1f}" y="{middle + 4}" text-anchor="{anchor}">{text(span.shown)}</text></g>'
+            )
+        top += SPAN_TITLE + SPAN_ROW * len(spans)
+    return _svg(foot + 34, "intervals", parts)
+
+
+def picture(uri: str, x: Axis, y: Axis, label: str) -> str:
+    """A picture that fills the field between two axes; their last numbers have the units."""
+    left, right, top, foot = 44, WIDTH - 2, 6, 150
+    box = f'x="{left}" y="{top}" width="{right - left}" height="{foot - top}"'
+    parts = [f'<image href="{uri}" {box} preserveAspectRatio="none"/>']
+    for tick, shown in _with_unit(y):
+        at = foot - y.place(tick) * (foot - top)
+        parts.append(f'<path class="axis" d="M{left - 4} {at:.1f}H{left}"/>')
+        parts.append(f'<text class="quiet" x="{left - 6}" y="{at + 3.5:.1f}" text-anchor="end">{shown}</text>')
+    return _svg(foot + 20, label, [*parts, *_units_below(x, left, right, foot)])
+
+
+def colours(uri: str, axis: Axis) -> str:
+    """What the colours of pictures stand for: a strip from an axis' low end to its high one."""
+    parts = [f'<image href="{uri}" x="2" y="0" width="{WIDTH - 4}" height="10" preserveAspectRatio="none"/>']
+    return _svg(30, "colours", [*parts, *_units_below(axis, 2, WIDTH - 2, 10)])
+
+
+def _with_unit(axis: Axis) -> list[tuple[float, str]]:
+    labels = axis.labels()
+    return [*labels[:-1], *((tick, f"{shown} {text(axis.title)}") for tick, shown in labels[-1:])]
+
+
+def _units_below(axis: Axis, left: float, right: float, top: float) -> list[str]:
+    parts = []
+    for tick, shown in _with_unit(axis):
+        at = left + axis.place(tick) * (right - left)
+        anchor = "start" if at < left + 12 else "end" if at > right - 20 else "middle"
+        parts.append(f'<path class="axis" d="M{at:.1f} {top}V{top + 4}"/>')
+        parts.append(f'<text class="quiet" x="{at:.1f}" y="{top + 15}" text-anchor="{anchor}">{shown}</text>')
+    return parts
+
+
+def scatter(points: Sequence[Point], x: Axis, y: Axis, line: Sequence[tuple[float, float]] = ()) -> str:
+    """Points between two axes, each labelled where there is room, and a line; empty without points."""
     if not points:
         return ""
     left, right, top, foot = 44, WIDTH - 10, 20, 240
@@ -105,6 +201,8 @@ def scatter(points: Sequence[Point], x: Axis, y: Axis) -> str:
         at = foot - y.place(tick) * (foot - top)
         parts.append(f'<path class="axis" d="M{left} {at:.1f}H{right}"/>')
         parts.append(f'<text class="quiet" x="{left - 6}" y="{at + 3.5:.1f}" text-anchor="end">{label}</text>')
+    corners = [(left + x.place(across) * (right - left), foot - y.place(up) * (foot - top)) for across, up in line]
+    parts += [f'<path class="course" d="M{" ".join(f"{px:.1f} {py:.1f}" for px, py in corners)}"/>'] if corners else []
     taken: list[tuple[float, float]] = []
     for point in points:
         px = left + x.place(point.x) * (right - left)
@@ -121,6 +219,43 @@ def scatter(points: Sequence[Point], x: Axis, y: Axis) -> str:
             )
         parts.append("</g>")
     return _svg(foot + 34, "scatter", parts)
+
+
+def course(knots: Sequence[Knot], y: Axis, limits: Sequence[tuple[float, str]] = ()) -> str:
+    """Numbers from left to right joined by a line, numbered from 1; limits across. Empty without knots.
+
+    A gap has the sign ∅ at the foot, and the line breaks there and where a knot is `broken`.
+    """
+    if not knots:
+        return ""
+    left, right, top, foot = 44, WIDTH - 10, 20, 220
+    parts = [f'<text class="quiet" x="0" y="11">{text(y.title)}</text>']
+
+    def up(value: float) -> float:
+        return foot - y.place(value) * (foot - top)
+
+    step = min(KNOT_STEP, (right - left - 24) / max(1, len(knots) - 1))
+    xs = [left + 12 + index * step for index in range(len(knots))]
+    for tick, words in y.labels():
+        parts.append(f'<path class="axis" d="M{left} {up(tick):.1f}H{right}"/>')
+        parts.append(f'<text class="quiet" x="{left - 6}" y="{up(tick) + 3.5:.1f}" text-anchor="end">{words}</text>')
+    for value, words in limits:
+        parts.append(f'<path class="limit" d="M{left} {up(value):.1f}H{right}"/>')
+        parts.append(f'<text class="quiet" x="{right}" y="{up(value) - 4:.1f}" text-anchor="end">{text(words)}</text>')
+    for index, (before, knot) in enumerate(pairwise(knots), 1):
+        if knot.broken:
+            parts.append(f'<path class="mark" d="M{(xs[index - 1] + xs[index]) / 2:.1f} {top}V{foot}"/>')
+        elif knot.joined and before.value is not None and knot.value is not None:
+            ends = f"M{xs[index - 1]:.1f} {up(before.value):.1f}L{xs[index]:.1f} {up(knot.value):.1f}"
+            parts.append(f'<path class="course" d="{ends}"/>')
+    every = math.ceil(14 / step) if step < 14 else 1
+    for index, (px, knot) in enumerate(zip(xs, knots, strict=True)):
+        if index % every == 0:
+            parts.append(f'<text class="quiet" x="{px:.1f}" y="{foot + 14}" text-anchor="middle">{index + 1}</text>')
+        sign = f'<text class="quiet" x="{px:.1f}" y="{foot - 4}" text-anchor="middle">∅</text>'
+        sign = sign if knot.value is None else _form(knot.form, px, up(knot.value))
+        parts.append(f'<g class="tone-0"><title>{text(f"{knot.label}: {knot.shown}")}</title>{sign}</g>')
+    return _svg(foot + 20, "line chart", parts)
 
 
 def histogram(edges: Sequence[float], counts: Sequence[int], title: str, tone: int = 0) -> str:
