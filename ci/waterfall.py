@@ -1,0 +1,169 @@
+"""Where a metric was lost: its value in every row on the way to the one that is judged, and the step that lost most.
+
+    noisy ─> teacher ─> distill ─> prune ─> quantize:train ─> convert:float32 ─> quantize ─> convert:int8
+
+`quantize` is the int8 arithmetic simulated on the float file: it stands between the float file and the int8 file, so
+that what rounding costs and what the device's kernels cost are told apart. Pure: rows in, numbers out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from earshot.ci.run_file import Row
+
+NOISY, TEACHER = "noisy", "teacher"
+_TRUNK = (NOISY, TEACHER, "distill", "prune", "quantize:train", "convert:float32")
+_SIMULATED, _INT8 = "quantize", "convert:int8"
+
+
+@dataclass(frozen=True)
+class Level:
+    """A metric in one row.
+
+    Attributes:
+        row: the row.
+        value: in the metric's unit, None where the row has none.
+        change: against the row before that has a value; None for the first one.
+        since: that row before.
+        base: the same row's value in the baseline, where one is compared with.
+        n: samples the value stands on.
+        reason: why there is no value.
+    """
+
+    row: str
+    value: float | None
+    change: float | None = None
+    since: str | None = None
+    base: float | None = None
+    n: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Waterfall:
+    """A metric on its way to the row that is judged.
+
+    Attributes:
+        metric, unit: what; a metric may name a group in brackets.
+        higher_is_better: its sense.
+        levels: one a row of the run on the way, in order; rows that the run left out are not among them.
+        baseline: name of the run whose values stand beside; empty where none does.
+        start: the row that losses are counted from; empty means the first one.
+    """
+
+    metric: str
+    unit: str
+    higher_is_better: bool
+    levels: tuple[Level, ...]
+    baseline: str = ""
+    start: str = ""
+
+    @property
+    def known(self) -> tuple[Level, ...]:
+        """The levels that have a value."""
+        return tuple(level for level in self.levels if level.value is not None)
+
+    @property
+    def worst(self) -> Level | None:
+        """The level whose step lost most of those after `start`; None where no step lost anything.
+
+        Beside a baseline it is the step that lost most against the same step there.
+        """
+        rows = [level.row for level in self.known]
+        begin = rows.index(self.start) + 1 if self.start in rows else 0
+        losses = [(self.loss(level), level) for level in self.known[begin:]]
+        found = max(losses, key=lambda one: one[0], default=None)
+        return found[1] if found is not None and found[0] > 0 else None
+
+    def loss(self, level: Level) -> float:
+        """What the step to a level lost, in the metric's unit; negative where it gained.
+
+        Beside a baseline: more than the same step lost there, counted where both have the rows. The first row there
+        counts whole: it differs from the beginning.
+        """
+        if not self.baseline:
+            return self._worse(level.change or 0.0)
+        compared = [one for one in self.known if one.base is not None]
+        if level not in compared:
+            return 0.0
+        place = compared.index(level)
+        before = self._apart(compared[place - 1]) if place else 0.0
+        return self._apart(level) - before
+
+    def lost(self, first: Level, last: Level) -> float:
+        """How much worse the last of two levels is than the first; negative where it is better."""
+        return self._worse((last.value or 0.0) - (first.value or 0.0))
+
+    def keeps(self, level: Level, limit: float) -> bool:
+        """Whether a level's value keeps a limit."""
+        return level.value is not None and self._worse(level.value - limit) <= 0
+
+    def _apart(self, level: Level) -> float:
+        return self._worse((level.value or 0.0) - (level.base or 0.0))
+
+    def _worse(self, change: float) -> float:
+        return -change if self.higher_is_better else change
+
+
+def way_to(row: str) -> tuple[str, ...]:
+    """Names of the rows on the way to a row, that one included."""
+    if row in _TRUNK:
+        return _TRUNK[: _TRUNK.index(row) + 1]
+    if row == _INT8:
+        return (*_TRUNK, _SIMULATED, _INT8)
+    return (*_TRUNK, row)
+
+
+def waterfall(
+    rows: Sequence[Row],
+    metric: str,
+    row: str,
+    *,
+    higher_is_better: bool = True,
+    target: str | None = None,
+    start: str = "",
+    base: Sequence[Row] = (),
+    baseline: str = "",
+) -> Waterfall | None:
+    """A metric over the rows on the way to one of them.
+
+    Args:
+        rows: of the run.
+        metric: its name, with or without a group in brackets.
+        row: the row that is judged.
+        higher_is_better: the metric's sense.
+        target: the device, for a metric of one.
+        start: the row that losses are counted from; empty means the first one.
+        base: rows of the baseline to show beside.
+        baseline: its name; empty where none is compared with.
+
+    Returns:
+        None where fewer than two rows have a value: then nothing can be told apart.
+    """
+    by_name, theirs = {one.row: one for one in rows}, {one.row: one for one in base}
+    levels: list[Level] = []
+    before: Level | None = None
+    unit = "1"
+    for name in way_to(row):
+        if name not in by_name:
+            continue
+        found = next(iter(by_name[name].find(metric, target)), None)
+        if found is None or found.value is None:
+            reason = "not measured" if found is None else found.reason or "could not be measured"
+            levels.append(Level(name, None, reason=reason))
+            continue
+        beside = next(iter(theirs[name].find(metric, target)), None) if name in theirs else None
+        level = Level(
+            name,
+            found.value,
+            change=None if before is None else found.value - (before.value or 0.0),
+            since=None if before is None else before.row,
+            base=None if beside is None else beside.value,
+            n=found.n,
+        )
+        levels.append(level)
+        before, unit = level, found.unit
+    made = Waterfall(metric, unit, higher_is_better, tuple(levels), baseline, start)
+    return made if len(made.known) > 1 else None
