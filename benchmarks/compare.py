@@ -93,7 +93,7 @@ PAIR = Pair(timed("base"), timed("candidate"))
 
 def compare_times(base: Path, candidate: Path, config: ProfileConfig) -> tuple[str, Difference | None, int]:
     """(verdict, difference, rounds) of one comparison, as `earshot compare --remeasure` makes it."""
-    decided = decided_by(PAIR, [TIMES], ROW)
+    decided = decided_by(PAIR, [TIMES])
     race = remeasure("host", Model(ROW, base), Model(ROW, candidate), config, decided, Silent())
     pair = Pair(PAIR.base, PAIR.candidate, (race,))
     (verdict,) = judge([TIMES], pair.candidate.rows, None, pair)

@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import base64
 import gc
+import hmac
 import importlib
 import importlib.metadata
 import json
@@ -47,6 +48,8 @@ RUNTIMES = {"ai_edge_litert": "ai-edge-litert", "tflite_runtime": "tflite-runtim
 ONE = np.array(1, np.float32)
 EVERYTHING = slice(None)
 RACE_TURN_SECONDS = 1e-3
+RACE_ROUND_SECONDS = 1.0
+RACE_FEWEST_TURNS = 16  # of each model in a round, however long they take
 RACE_WARMUP = 3
 RACE_SOUND_HOPS = 256
 RACE_BALLAST_BYTES = 1 << 20
@@ -771,6 +774,20 @@ class Conditions:
         return value if what.startswith(("throttled", "frequency")) else ""  # else `error=1 error_msg=...`
 
 
+def device_identity(root: Path = Path("/")) -> str:
+    """What tells this machine from others of its kind without naming it; empty where it has nothing to tell by.
+
+    A digest of the system's id, which must not be told as it is (machine-id(5)), and of the board's serial number and
+    model: systems are copied from one card to the next, ids included.
+    """
+    places = "etc/machine-id", "proc/device-tree/serial-number", "proc/device-tree/model"
+    system, serial, model = (read_text(root / place) for place in places)
+    system = "" if system == "uninitialized" else system
+    if not system and not serial:
+        return ""
+    return hmac.new("\n".join((system, serial, model)).encode(), b"earshot", "sha256").hexdigest()[:16]
+
+
 def _is_number(text: str) -> bool:
     return text.lstrip("-").isdigit()
 
@@ -787,6 +804,7 @@ def environment(threads: int, delegate: bool) -> dict[str, Any]:
         "numpy": np.__version__,
         "cpu": processor(),
         "board": read_text(Path("/proc/device-tree/model")),
+        "device": device_identity(),
         "machine": platform.machine(),
         "system": platform.platform(),
         "governor": read_text(clock / "scaling_governor"),
@@ -951,28 +969,30 @@ class Runner:
         self.enhancer = StreamEnhancer(path, threads, delegate)
         self.graph_ns = self.enhancer.graph.time_invokes()
         self.kept: list[int] = []
-        self.hop_seconds, self.block_seconds, self.hops, self.blocks = 0.0, 0.0, 0, 0
+        self.hop_seconds, self.block_seconds, self.hops, self.block_hops = 0.0, 0.0, 0, 0
         size = RACE_SOUND_HOPS * self.enhancer.hop
         self.sound = every_microphone(swinging_noise(size, self.enhancer.rate), self.enhancer)
-        self.block = self.sound[: BLOCK_HOPS * self.enhancer.hop]
         self.all_hops = list(self.sound.reshape(-1, self.enhancer.hop, *self.sound.shape[1:]))
 
     def turn(self, start: int, count: int, spent: Callable[[], float]) -> None:
-        """Runs `count` hops one by one, then a block; a few untimed hops bring the model back into the caches."""
-        process = self.enhancer.process
-        hops = [self.all_hops[(start + number) % RACE_SOUND_HOPS] for number in range(count + RACE_WARMUP)]
-        for hop in hops[:RACE_WARMUP]:
+        """Runs `count` hops one by one, then about as many as a block; before that a few untimed ones bring the model
+        back into the caches. Where a hop takes long neither is more than a few: the call's own cost is nothing there.
+        """
+        process, warmup = self.enhancer.process, min(RACE_WARMUP, count)
+        block = max(2, min(BLOCK_HOPS, count))  # of one hop would take the way of single hops
+        hops = [self.all_hops[(start + number) % RACE_SOUND_HOPS] for number in range(count + warmup)]
+        for hop in hops[:warmup]:
             process(hop)
         del self.graph_ns[:]
         begun = spent()
-        for hop in hops[RACE_WARMUP:]:
+        for hop in hops[warmup:]:
             process(hop)
         self.hop_seconds += spent() - begun
         self.kept += self.graph_ns
         begun = spent()
-        process(self.block)
+        process(self.sound[: block * self.enhancer.hop])
         self.block_seconds += spent() - begun
-        self.hops, self.blocks = self.hops + count, self.blocks + 1
+        self.hops, self.block_hops = self.hops + count, self.block_hops + block
 
     def figures(self) -> dict[str, float]:
         """The round's: quantiles of the invokes by the wall clock, real-time factors by the processor's."""
@@ -981,7 +1001,7 @@ class Runner:
         return {
             **{f"frame_{name}_us": quantiles[name] for name in ("p50", "p95", "p99")},
             "hop_rtf": self.hop_seconds / (self.hops * hop),
-            "rtf": self.block_seconds / (self.blocks * BLOCK_HOPS * hop),
+            "rtf": self.block_seconds / (self.block_hops * hop),
         }
 
 
@@ -1001,11 +1021,12 @@ def race(
     other as A B B A, each of about `RACE_TURN_SECONDS`: below a scheduler's slice and the wandering of a clock, so that
     other work on the machine meets both alike. Real-time factors are of processor time where one thread runs, which
     does not count what others had; a quantile of single frames is hardly touched by them, frames being shorter than
-    slices.
+    slices. A round of slow models ends after `RACE_ROUND_SECONDS`, though not before `RACE_FEWEST_TURNS`: rounds are
+    what counts, and many short ones tell more than a few long ones.
 
     Args:
         paths: the two models.
-        frames: timed hops of each model in a round.
+        frames: timed hops of each model in a round, at most.
         emit: receives the figures of both after each round.
         asked: called before each round; what is empty, as at the end of standard input, ends the race.
     """
@@ -1023,7 +1044,11 @@ def race(
         gc.disable()
         if not length:
             length = turn_length(list(runners.values()), frames)
+        begun = time.perf_counter()
         for turn in range(-(-frames // length)):
+            late = time.perf_counter() - begun > RACE_ROUND_SECONDS
+            if late and turn >= RACE_FEWEST_TURNS and turn % 2 == 0:
+                break
             for number in order if turn % 2 == 0 else order[::-1]:
                 runners[number].turn(turn * length, length, spent)
         gc.enable()
@@ -1131,7 +1156,7 @@ def main(arguments: list[str] | None = None) -> int:
     timing.add_argument("--audio", help="raw float32 mono samples at the model's rate")
     timing.add_argument("--paced", action="store_true", help="wait for a line on standard input before each repeat")
     racing.add_argument("models", nargs=2, metavar="MODEL", help="the base and the candidate")
-    racing.add_argument("--frames", type=int, default=256, help="timed frames of each model in a round")
+    racing.add_argument("--frames", type=int, default=256, help="timed frames of each model in a round, at most")
     options = parser.parse_args(arguments)
     delegate = not options.no_delegate
     try:

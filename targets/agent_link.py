@@ -68,12 +68,12 @@ class AgentLink:
         model: the model's file, as the user named it.
         channel: the way to the agent.
         device: name that begins every message; empty where it is this machine.
-        sent_as: the model's file as the agent was given it, where that is another.
+        named: a model's file as the agent was given it -> as the user named it, where that is another.
     """
 
-    def __init__(self, model: str, channel: Channel, device: str = "", sent_as: str = "") -> None:
+    def __init__(self, model: str, channel: Channel, device: str = "", named: Mapping[str, str] | None = None) -> None:
         self._model, self._channel = model, channel
-        self._device, self._sent_as = f"{device}: " if device else "", sent_as or model
+        self._device, self._named = f"{device}: " if device else "", named or {}
 
     def go_on(self) -> None:
         """Lets the agent run its next repeat."""
@@ -100,7 +100,7 @@ class AgentLink:
 
     def _refusal(self, event: Mapping[str, Any]) -> EarshotError:
         refused = self._channel.ending().code == ModelError.exit_code
-        message = self._device + _renamed(event["message"], Path(self._sent_as), Path(self._model))
+        message = self._device + _renamed(event["message"], self._named)
         return (ModelError if refused else DeviceError)(message, event.get("hint"))
 
     def _death(self) -> DeviceError:
@@ -162,11 +162,16 @@ def take_turns(agents: Mapping[str, AgentLink], repeats: int, progress: Progress
     return results
 
 
-def _renamed(message: str, there: Path, here: Path) -> str:
-    """The agent's message with the user's names of the model and of the description beside it."""
-    described = there.with_suffix(".json"), here.with_suffix(".json")
-    names = {str(there): str(here), str(described[0]): str(described[1]), described[0].name: described[1].name}
-    return re.sub("|".join(map(re.escape, names)), lambda found: names[found[0]], message)
+def _renamed(message: str, named: Mapping[str, str]) -> str:
+    """The agent's message with the user's names of the models and of the descriptions beside them."""
+    names: dict[str, str] = {}
+    for there, here in named.items():
+        described = Path(there).with_suffix(".json"), Path(here).with_suffix(".json")
+        names |= {there: here, str(described[0]): str(described[1]), described[0].name: described[1].name}
+    if not names:
+        return message
+    longest_first = sorted(names, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest_first)), lambda found: names[found[0]], message)
 
 
 def _parse(line: str) -> dict[str, Any]:

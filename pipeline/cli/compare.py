@@ -74,10 +74,11 @@ def compare(
     _check_rows(pair, wanted)
     against = _budgets(run, budgets)
     if remeasure:
-        from earshot.pipeline.remeasure import take_turns
+        from earshot.pipeline.remeasure import heats_of_rows, take_turns
 
+        heats = heats_of_rows(pair, wanted, targets)
         with drawer(quiet or as_json) as progress:
-            pair = take_turns(pair, wanted, against, store, progress, targets)
+            pair = take_turns(pair, heats, against, store, progress)
     differences = [found for row in wanted for found in pair.differences(row)]
     if all(found.refused is not None for found in differences):
         why = "; ".join(report_differences.refusals(differences)) or "neither holds a measurement"

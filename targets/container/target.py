@@ -176,7 +176,7 @@ class ContainerTarget:
                 variant: stack.enter_context(deployment.container(path, arguments)) for variant, path in models.items()
             }
             agents = {
-                variant: AgentLink(str(models[variant]), channel, self.name, MODEL)
+                variant: AgentLink(str(models[variant]), channel, self.name, {MODEL: str(models[variant])})
                 for variant, channel in channels.items()
             }
             found = take_turns(agents, config.repeats, progress)
@@ -187,7 +187,7 @@ class ContainerTarget:
         arguments = ["trace", MODEL, "--threads", str(config.threads), *([] if config.delegate else ["--no-delegate"])]
         with deployment.container(model, arguments) as channel:
             channel.write(base64.b64encode(ours.frames).decode() + "\n")
-            return ours.compare(AgentLink(str(model), channel, self.name, MODEL).expect("result"))
+            return ours.compare(AgentLink(str(model), channel, self.name, {MODEL: str(model)}).expect("result"))
 
     @contextmanager
     def _deployment(self, engine: Engine, native: bool, seconds: float) -> Iterator[Deployment]:

@@ -96,7 +96,7 @@ def trace_on(
             model = folder.send_model(path, f"model{index}")
             channel = folder.start(*command, model, *arguments, deadline=deadline)
             channel.write(base64.b64encode(expected[variant].frames).decode() + "\n")
-            result = AgentLink(str(path), channel, guest.name, model).expect("result")
+            result = AgentLink(str(path), channel, guest.name, {model: str(path)}).expect("result")
             found[variant] = expected[variant].compare(result)
             progress.advance(note=f"{variant} {found[variant].mismatches} of {found[variant].values} differ")
     progress.finish()

@@ -85,6 +85,12 @@ class SshConnection:
         self._loop.call_soon_threadsafe(self._connection.abort)
         self._stop()
 
+    @property
+    def host_key(self) -> str:
+        """Fingerprint of the device's key, as OpenSSH writes it; empty where it showed none."""
+        key = self._connection.get_server_host_key()
+        return key.get_fingerprint() if key else ""
+
     def run(self, script: str, *arguments: str, deadline: Deadline, data: bytes = b"") -> Output:
         """Runs a shell script with these arguments and this standard input, to its end.
 

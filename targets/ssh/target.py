@@ -102,6 +102,8 @@ class SshTarget:
                 for round_ in rounds:
                     agents = self._agents(folder, command, {variant: models[variant] for variant in round_}, config)
                     found |= take_turns(agents, config.repeats, progress)
+            for raw in found.values():  # a board that cannot tell itself from its like is told by its key
+                raw["environment"]["device"] = raw["environment"].get("device") or connection.host_key
         progress.finish()
         return [self._read(variant, raw, self.name) for variant, raw in found.items()]
 
@@ -121,7 +123,8 @@ class SshTarget:
                 deadline = Deadline(config.timeout_seconds, late, "raise timeout_seconds")
                 command = (python, agent, *race_arguments(sent[0], sent[1], config, core))
                 channel = folder.start(*command, deadline=deadline)
-                yield RaceLink(AgentLink(str(candidate), channel, self.name, sent[1]))
+                named = {sent[0]: str(base), sent[1]: str(candidate)}
+                yield RaceLink(AgentLink(f"{base} and {candidate}", channel, self.name, named))
 
     def _agents(
         self, folder: DeviceFolder, command: tuple[str, str], models: Mapping[str, Path], config: ProfileConfig
@@ -140,7 +143,7 @@ class SshTarget:
                 str(path),
                 folder.start(*command, *agent_arguments(sent[variant], config, core), deadline=deadline),
                 self.name,
-                sent[variant],
+                {sent[variant]: str(path)},
             )
             for variant, path in models.items()
         }

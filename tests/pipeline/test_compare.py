@@ -181,6 +181,19 @@ def test_turns_are_taken_where_both_models_are_there(shop):
     assert "add --remeasure" in text
 
 
+def test_the_gate_says_what_it_leaves_as_stored(shop):
+    """No race tells a share of real time in the graph: it is judged as stored, which two repeats are too few for."""
+    budgets = shop.budgets({"metric": "graph_rtf", "target": "host", "relative_to": "baseline", "max_loss": 1000})
+    ask = ("gate", "latest", "--budgets", budgets, "--baseline", shop.run)
+    code, text = shop(*ask, "--remeasure")
+    assert code == 1
+    assert "left as stored: graph_rtf on host: models by turns do not tell it" in text
+    assert "too few repeats" in text
+    assert "left as stored" not in shop(*ask)[1]
+    code, text = shop("gate", "latest", "--budgets", shop.budgets(), "--baseline", shop.run, "--remeasure")
+    assert (code, "left as stored" in text) == (0, False)  # no budget on a time at all
+
+
 def test_a_recipe_names_its_baseline_and_nothing_is_made_without_one(shop, monkeypatch):
     monkeypatch.chdir(shop.folder)
     named = f"budgets.budgets={json.dumps(BUDGETS['budgets'])}"

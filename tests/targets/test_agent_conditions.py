@@ -2,7 +2,7 @@
 
 import pytest
 
-from earshot.targets.agent import Conditions
+from earshot.targets.agent import Conditions, device_identity
 
 
 def lay(root, **files):
@@ -93,3 +93,27 @@ def test_a_vcgencmd_that_cannot_ask_tells_nothing(tmp_path, monkeypatch, answer)
     conditions = Conditions(0, tmp_path)
     conditions.look()
     assert conditions.held_back() is None
+
+
+def test_machines_are_told_apart_and_not_named(tmp_path):
+    def machine(name, **files):
+        for place, text in files.items():
+            path = tmp_path / name / place.replace("__", "/").replace("_", "-")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        (tmp_path / name).mkdir(exist_ok=True)
+        return device_identity(tmp_path / name)
+
+    system, tree = "0123456789abcdef0123456789abcdef", "proc__device_tree__serial_number"
+    first = machine("first", **{"etc__machine_id": f"{system}\n", tree: "10000000a\0"})
+    assert first == machine("again", **{"etc__machine_id": system, tree: "10000000a"})
+    # A card that was copied, ids included, into another board; another system on the same board; no serial number.
+    others = [
+        machine("copied", **{"etc__machine_id": system, tree: "10000000b"}),
+        machine("system", **{"etc__machine_id": system[::-1], tree: "10000000a"}),
+        machine("server", etc__machine_id=system),
+        machine("bare", **{tree: "10000000a"}),
+    ]
+    assert len({first, *others}) == 5 and all(len(one) == 16 for one in others)
+    assert system[:16] not in first
+    assert machine("nothing") == machine("fresh", etc__machine_id="uninitialized\n") == ""

@@ -53,7 +53,7 @@ def test_turns_are_taken_forth_and_back_and_rounds_begin_with_the_other(tiny, mo
 
 
 def test_figures_are_of_timed_hops_only_and_by_the_model_they_belong_to(tiny, monkeypatch):
-    """A clock that says what each call takes: 2 s a turn of hops, 3 s a block."""
+    """A clock that says what each call takes: 2 s a turn of hops, 3 s a block of as many."""
     ticks = iter([0.0, 2.0, 10.0, 13.0])
     runner = agent.Runner(str(tiny()), 1, True)
     runner.turn(0, 20, lambda: next(ticks))
@@ -61,7 +61,51 @@ def test_figures_are_of_timed_hops_only_and_by_the_model_they_belong_to(tiny, mo
     hop = runner.enhancer.hop / runner.enhancer.rate
     figures = runner.figures()
     assert figures["hop_rtf"] == pytest.approx(2.0 / (20 * hop))
-    assert figures["rtf"] == pytest.approx(3.0 / (agent.BLOCK_HOPS * hop))
+    assert figures["rtf"] == pytest.approx(3.0 / (20 * hop))
+
+
+class Counted:
+    """Sounds that a model was given, by their number of hops."""
+
+    def __init__(self, runner):
+        self.sizes, self._process = [], runner.enhancer.process
+        self.hop = runner.enhancer.hop
+
+    def __call__(self, sound):
+        self.sizes.append(len(sound) // self.hop)
+        return self._process(sound)
+
+
+@pytest.mark.parametrize(
+    ("count", "run"),
+    [(1, [1, 1, 2]), (2, [1] * 4 + [2]), (20, [1] * 23 + [20]), (100, [1] * 103 + [agent.BLOCK_HOPS])],
+)
+def test_a_turn_runs_no_more_than_it_times(tiny, monkeypatch, count, run):
+    """Where a hop takes a millisecond, the 64 of a block would take a turn as long as a scheduler's slice."""
+    runner = agent.Runner(str(tiny()), 1, True)
+    counted = Counted(runner)
+    monkeypatch.setattr(runner.enhancer, "process", counted)
+    runner.turn(0, count, agent.time.thread_time)
+    assert counted.sizes == run
+    assert (runner.hops, runner.block_hops, len(runner.kept)) == (count, run[-1], count)
+
+
+def test_rounds_of_slow_models_are_short_and_every_turn_has_its_return(tiny, monkeypatch):
+    """A clock that says every turn takes 0.3 s: the round ends with the first pair of turns after the fewest."""
+    turns = []
+    now = iter(number * 0.3 for number in range(1000))
+    monkeypatch.setattr(agent.Runner, "turn", lambda self, start, count, spent: turns.append(start))
+    monkeypatch.setattr(agent.Runner, "figures", lambda self: {})
+    monkeypatch.setattr(agent, "turn_length", lambda runners, frames: 1)
+    monkeypatch.setattr(agent.time, "perf_counter", lambda: next(now))
+    asked = iter(("\n", ""))
+    agent.race([str(tiny()), str(tiny())], frames=256, asked=lambda: next(asked))
+    assert len(turns) == 2 * agent.RACE_FEWEST_TURNS
+    turns.clear()
+    monkeypatch.setattr(agent.time, "perf_counter", lambda: 0.0)
+    asked = iter(("\n", ""))
+    agent.race([str(tiny()), str(tiny())], frames=256, asked=lambda: next(asked))
+    assert len(turns) == 2 * 256
 
 
 def test_a_turn_is_about_a_millisecond_of_the_slower_model(tiny, monkeypatch):

@@ -91,9 +91,29 @@ def test_two_models_run_by_turns_there_and_nothing_stays_behind(device, tiny, tm
     device.empties()
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"no model")
-    with device.target().race(tiny(), broken, ONCE) as race, pytest.raises(ModelError, match=r"pi: .*broken\.tflite"):
-        race.round()
+    for models in ((tiny(), broken), (broken, tiny())):
+        with device.target().race(*models, ONCE) as race, pytest.raises(ModelError) as caught:
+            race.round()
+        assert caught.value.message.startswith(f"pi: {broken}: not a .tflite file")
+        assert "base" not in caught.value.message and "candidate" not in caught.value.message
     device.empties()
+
+
+def test_a_board_that_cannot_tell_itself_from_its_like_is_told_by_its_key(device, tiny, monkeypatch):
+    told = {"device": ""}
+    whole = ssh_target.take_turns
+
+    def without(agents, repeats, progress):
+        found = whole(agents, repeats, progress)
+        for raw in found.values():
+            told["device"] = raw["environment"].pop("device")
+        return found
+
+    (result,) = device.target().profile({"m": tiny()}, ONCE, Silent())
+    monkeypatch.setattr(ssh_target, "take_turns", without)
+    (nameless,) = device.target().profile({"m": tiny()}, ONCE, Silent())
+    assert result.environment["device"] == told["device"] != ""
+    assert nameless.environment["device"].startswith("SHA256:")
 
 
 def test_a_description_beside_the_model_goes_along(device, tiny):
