@@ -20,6 +20,7 @@ ROW = 30
 SPAN_TITLE, SPAN_ROW = 24, 17
 TAIL = 0.005  # share of outliers that a histogram may leave to words
 KNOT_STEP = 90
+LETTER = 6  # width of most
 LONGEST_BAR = 250  # leaves room for the number beside it
 
 
@@ -203,20 +204,20 @@ def scatter(points: Sequence[Point], x: Axis, y: Axis, line: Sequence[tuple[floa
         parts.append(f'<text class="quiet" x="{left - 6}" y="{at + 3.5:.1f}" text-anchor="end">{label}</text>')
     corners = [(left + x.place(across) * (right - left), foot - y.place(up) * (foot - top)) for across, up in line]
     parts += [f'<path class="course" d="M{" ".join(f"{px:.1f} {py:.1f}" for px, py in corners)}"/>'] if corners else []
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[float, float, float]] = []  # begin, end and height of the labels so far
     for point in points:
         px = left + x.place(point.x) * (right - left)
         py = foot - y.place(point.y) * (foot - top)
         parts.append(
             f'<g class="tone-{point.tone % TONES}"><title>{text(point.shown)}</title>{_form(point.form, px, py)}'
         )
-        if all(abs(px - ox) > 90 or abs(py - oy) > 13 for ox, oy in taken):
-            taken.append((px, py))
-            end = px > (left + right) / 2
-            spot, anchor = (px - 8, "end") if end else (px + 8, "start")
-            parts.append(
-                f'<text x="{spot:.1f}" y="{py - 6:.1f}" text-anchor="{anchor}">{text(_cut(point.label, 26))}</text>'
-            )
+        label = _cut(point.label, 26)
+        at_end = px > (left + right) / 2
+        spot, anchor = (px - 8, "end") if at_end else (px + 8, "start")
+        begin, end = (spot - LETTER * len(label), spot) if at_end else (spot, spot + LETTER * len(label))
+        if all(end < first or begin > last or abs(py - height) > 13 for first, last, height in taken):
+            taken.append((begin, end, py))
+            parts.append(f'<text x="{spot:.1f}" y="{py - 6:.1f}" text-anchor="{anchor}">{text(label)}</text>')
         parts.append("</g>")
     return _svg(foot + 34, "scatter", parts)
 
