@@ -20,9 +20,14 @@ def parts(explanation: Explanation) -> list[str]:
     return [part for part in found if part]
 
 
-def _finding(finding: Finding) -> str:
-    body = [f"<p>{page.text(one)}</p>" for one in finding.sentences]
-    body += [f'<p class="quiet">{page.text(one)}</p>' for one in finding.missing]
+def sentences(finding: Finding) -> list[str]:
+    """Why a budget was missed, in words, and what could not be looked at."""
+    said = [f"<p>{page.text(one)}</p>" for one in finding.sentences]
+    return [*said, *(f'<p class="quiet">{page.text(one)}</p>' for one in finding.missing)]
+
+
+def details(finding: Finding) -> list[str]:
+    """Why, in pictures: waterfall, dearest parts, worst clips."""
     drawings = []
     if finding.waterfall is not None:
         fall = finding.waterfall
@@ -32,10 +37,12 @@ def _finding(finding: Finding) -> str:
         drawings.append(page.figure(draw(fall, finding.limit), caption, f"Where {fall.metric} was lost"))
     if finding.costs is not None:
         drawings.append(_costs(finding.costs))
-    if drawings:
-        body.append(page.grid(drawings))
-    if finding.clips is not None and finding.clips.clips:
-        body.append(_clips(finding.clips))
+    clips = [_clips(finding.clips)] if finding.clips is not None and finding.clips.clips else []
+    return [*([page.grid(drawings)] if drawings else []), *clips]
+
+
+def _finding(finding: Finding) -> str:
+    body = [*sentences(finding), *details(finding)]
     if not body:
         return ""
     return f'<div class="panel">\n<h3>{page.text(finding.budget)}</h3>\n' + "\n".join(body) + "\n</div>"
