@@ -25,6 +25,7 @@ from earshot.pipeline.cli.reports import annotate_option, present, report_option
 @targets_option
 @click.option("--wait", is_flag=True, help="Wait while another process uses the store, instead of failing.")
 @click.option("--quiet", is_flag=True, help="No progress bars.")
+@click.option("--budgets", help="A budget file, or a set that comes with earshot. Default: the recipe's budgets.")
 @baseline_option
 @no_baseline_option
 @report_option
@@ -39,6 +40,7 @@ def run(
     targets: str | None,
     wait: bool,
     quiet: bool,
+    budgets: str | None,
     baseline: str | None,
     no_baseline: bool,
     annotate: bool,
@@ -51,6 +53,7 @@ def run(
     RECIPE is a YAML file or one that comes with earshot: quickstart, real16k. What an earlier run has made is used
     again. Exit code 0: all budgets kept; 1: one is missed; 2: the request is wrong; 3: the machine or a target failed.
     """
+    from earshot.ci.budget_set import load_budgets
     from earshot.ci.run_file import read_run
     from earshot.pipeline.cli.bars import drawer
     from earshot.pipeline.recipe import load_recipe
@@ -58,7 +61,7 @@ def run(
 
     resolved = load_recipe(recipe, [*overrides, *targets_override(targets)], data)
     store = open_store(store_root)
-    judged = gating(store, resolved.budgets, baseline, no_baseline)
+    judged = gating(store, load_budgets(budgets) if budgets else resolved.budgets, baseline, no_baseline)
     with store.lock(wait), drawer(quiet) as progress:
         path = run_recipe(resolved, store, progress, budgets=judged.budgets, baseline=judged.baseline)
     finished = read_run(path)
