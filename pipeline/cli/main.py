@@ -18,6 +18,7 @@ from earshot.pipeline.cli import (
     artifacts,
     bundle,
     catalogue,
+    check,
     codegen,
     compare,
     compiled,
@@ -72,6 +73,7 @@ def application(debug: bool) -> None:
 
 for _module in (
     run,
+    check,
     study,
     evaluate,
     profile,
@@ -105,6 +107,11 @@ def main() -> None:
 def _explain(message: str, hint: str | None, debug: bool) -> None:
     if debug:
         traceback.print_exc()
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {_plain(message)}", err=True)
     if hint:
-        click.echo(f"fix: {hint}", err=True)
+        click.echo(f"fix: {_plain(hint)}", err=True)
+
+
+def _plain(text: str) -> str:
+    """One line of characters that a terminal shows: messages quote files that anyone may have written."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in " ".join(text.splitlines()))
