@@ -22,7 +22,7 @@ from earshot.models.frontend import Frontend
 from earshot.models.module_list import Parts
 from earshot.models.moments import RunningNorm
 from earshot.models.streaming import State, StreamingModel, Trace
-from earshot.models.wave_layers import ChunkConv, ChunkUpsample, Walk, as_chunks, as_layer, as_signal
+from earshot.models.wave_layers import ChunkConv, ChunkUpsample, Walk, as_chunks, as_layer, as_signal, columns
 
 
 class ConvTasnetParams(Config):
@@ -170,5 +170,5 @@ def _normed(norm: RunningNorm, signal: Tensor) -> Tensor:
 
 def _norm_step(norm: RunningNorm, name: str, walk: Walk, chunk: Tensor) -> Tensor:
     """The norm moves on with every column of the chunk."""
-    columns = [norm.step(name, walk, column) for column in chunk.split(1, 3)]
-    return torch.cat(columns, 3)
+    normed = [norm.step(name, walk, column) for column in columns(chunk)]
+    return torch.cat(normed, 3) if len(normed) > 1 else normed[0]

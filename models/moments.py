@@ -4,7 +4,9 @@
     y_t = γ (x_t - μ_t) / sqrt(m_t - μ_t² + ε) + β
 
 α = 0 gives the cumulative norm (Luo & Mesgarani 2019, causal Conv-TasNet), α > 0 forgets what is long past (system 2,
-arXiv 2509.05079, reconstructed there). The states are the count t and both moments; all start at zero.
+arXiv 2509.05079, reconstructed there). The states are the count t and both moments; all start at zero. In float32 t
+counts up to 2^24 (nine hours of 500 columns a second) and stays there. In an integer file it stays at the length of the
+calibration clips: from there on 1/t is the α of a mean that forgets.
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from earshot.models.streaming import State
 from earshot.models.wave_layers import Walk
 
 _EPSILON = 1e-5
+_AT_ONCE = 8192  # frames; memory grows with their square
+_BLOCK = 1024  # of longer sequences
 
 
 class RunningNorm(nn.Module):
@@ -48,11 +52,9 @@ class RunningNorm(nn.Module):
         }
 
     def forward(self, sequence: Tensor) -> Tensor:
-        """Whole sequences: each running mean is a product with one triangular matrix of the weights of all frames."""
-        weights = running_weights(sequence.shape[2], self.floor, sequence)
+        """Whole sequences of any length."""
         mean, square = (
-            torch.einsum("ts,bcsk->bctk", weights, moment.mean(self.dims, keepdim=True))
-            for moment in (sequence, sequence.square())
+            running_means(moment.mean(self.dims, keepdim=True), self.floor) for moment in (sequence, sequence.square())
         )
         return self._normed(sequence, mean, square)
 
@@ -76,10 +78,38 @@ class RunningNorm(nn.Module):
         return (features - mean) * spread * self.weight + self.bias
 
 
-def running_weights(frames: int, floor: float, like: Tensor) -> Tensor:
-    """W `[frames, frames]`: μ_t = sum_s W[t, s] x_s, W[t, s] = a_s prod_{u = s+1..t} (1 - a_u) for s <= t, else 0."""
-    times = torch.arange(1, frames + 1, device=like.device, dtype=torch.float64)
+def running_means(values: Tensor, floor: float) -> Tensor:
+    """μ of values `[batch, channels, frames, spans]`, alike: a product with the triangular matrix of all weights.
+
+    Long sequences go block by block, and what is left of the mean before a block is added.
+    """
+    frames = values.shape[2]
+    if frames <= _AT_ONCE:
+        return torch.einsum("ts,bcsk->bctk", running_weights(frames, floor, values)[0], values)
+    found = [torch.zeros_like(values[:, :, :1])]
+    for first in range(0, frames, _BLOCK):
+        block = values[:, :, first : first + _BLOCK]
+        weights, left = running_weights(block.shape[2], floor, values, first)
+        found.append(torch.einsum("ts,bcsk->bctk", weights, block) + left[:, None] * found[-1][:, :, -1:])
+    return torch.cat(found[1:], 2)
+
+
+def running_weights(frames: int, floor: float, like: Tensor, before: int = 0) -> tuple[Tensor, Tensor]:
+    """What frames weigh in the running means of a block.
+
+    Args:
+        frames: of the block.
+        floor: α.
+        like: has the device and the type of what is returned.
+        before: frames before the block.
+
+    Returns:
+        W `[frames, frames]` and v `[frames]`: μ_t = sum_s W[t, s] x_s + v_t μ_{before the block}, with
+        W[t, s] = a_s prod_{u = s+1..t} (1 - a_u) for s <= t, else 0, and v_t = prod_{u <= t} (1 - a_u).
+    """
+    times = torch.arange(before + 1, before + frames + 1, device=like.device, dtype=torch.float64)
     shares = torch.clamp_min(1 / times, floor)
     kept = torch.cat([times.new_zeros(1), torch.log1p(-shares[1:])]).cumsum(0)
     decay = torch.exp(kept[:, None] - kept[None]).tril()
-    return (shares[None] * decay).to(like.dtype)
+    left = (1 - shares[0]) * torch.exp(kept)
+    return (shares[None] * decay).to(like.dtype), left.to(like.dtype)

@@ -25,7 +25,7 @@ from earshot.models.layers import Recurrent
 from earshot.models.layers import fold as fold_layers
 from earshot.models.module_list import Parts
 from earshot.models.streaming import State, StreamingModel, Trace
-from earshot.models.wave_layers import ChunkConv, ChunkUpsample, Walk, as_chunks, as_layer, as_signal, fold
+from earshot.models.wave_layers import ChunkConv, ChunkUpsample, Walk, as_chunks, as_layer, as_signal, columns, fold
 
 
 class RtSenetParams(Config):
@@ -108,7 +108,7 @@ class RtSenet(StreamingModel):
             current = gated(walk.through(f"down{index}", down, current))
             skips.append(current)
         hidden, mixed = state["gru"], []
-        for moment in current.split(1, dim=3):
+        for moment in columns(current):
             hidden = self.recurrent.step(moment[:, :, 0, 0], hidden)
             mixed.append(self.mixed(hidden)[:, :, None, None])
         walk.following["gru"] = hidden

@@ -182,6 +182,11 @@ def fold(module: nn.Module) -> None:
             part.fold()
 
 
+def columns(chunk: Tensor) -> tuple[Tensor, ...]:
+    """Every column of `[batch, channels, 1, time]` by itself; one is not split, which is not converted to TFLite."""
+    return (chunk,) if chunk.shape[3] == 1 else chunk.split(1, 3)
+
+
 def as_signal(sequence: Tensor) -> Tensor:
     """Chunks `[batch, channels, frames, hop]` as one signal `[batch, channels, 1, frames * hop]`."""
     return sequence.flatten(2).unsqueeze(2)

@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from earshot.core.errors import ConfigError, ModelError, UsageError
-from earshot.models import cost
+from earshot.models import cost, moments
 from earshot.models.dae_unet import DaeUnet, DaeUnetParams
 from earshot.models.frontend import Frontend
 from earshot.models.moments import RunningNorm
 from earshot.models.registry import NETWORKS, build, network
 from earshot.models.streaming import State, StreamingModel, Trace
+from earshot.models.wave_layers import Walk
 
 TOLERANCE = 1e-5
 NARROW = Frontend()
@@ -211,7 +212,13 @@ def test_the_low_latency_variant_of_system_2_keeps_eight_milliseconds() -> None:
 
 @pytest.mark.parametrize(("spans", "dims"), [("bins", 3), ("frame", (1, 3))])
 @pytest.mark.parametrize("floor", [0.0, 0.25])
-def test_running_norms_are_their_recursion_in_plain_numbers(spans: str, dims: Any, floor: float) -> None:
+@pytest.mark.parametrize("blocks", [False, True])
+def test_running_norms_are_their_recursion_in_plain_numbers(
+    spans: str, dims: Any, floor: float, blocks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if blocks:  # nine frames as four, four and one
+        monkeypatch.setattr(moments, "_AT_ONCE", 8)
+        monkeypatch.setattr(moments, "_BLOCK", 4)
     sequence = torch.randn(2, 3, 9, 5, generator=torch.Generator().manual_seed(0)) + 1
     mean = square = torch.zeros(1)
     expected = []
@@ -223,6 +230,19 @@ def test_running_norms_are_their_recursion_in_plain_numbers(spans: str, dims: An
     with torch.no_grad():
         found = RunningNorm(3, spans, floor)(sequence)
     assert torch.allclose(found, torch.cat(expected, 2), atol=1e-4)
+
+
+def test_a_count_that_cannot_grow_any_more_stays() -> None:
+    """Of float32: one more than 2^24 is 2^24, and the mean goes on from there."""
+    norm = RunningNorm(2, "bins", 0.0)
+    most = 2.0**24
+    held = {"n_count": torch.full((1, 1), most), "n_mean": torch.ones(1, 2), "n_square": torch.full((1, 2), 2.0)}
+    walk = Walk(held)
+    with torch.no_grad():
+        found = norm.step("n", walk, torch.full((1, 2, 1, 3), 3.0))
+    assert float(walk.following["n_count"]) == most
+    assert torch.allclose(walk.following["n_mean"], torch.ones(1, 2))
+    assert torch.allclose(found, torch.full((1, 2, 1, 3), 2.0), atol=1e-4)  # (3 - 1) / sqrt(2 - 1)
 
 
 class Forgetful(DaeUnet):
@@ -316,7 +336,7 @@ def test_a_network_that_cannot_be_built_says_why(name: str, params: dict, kind: 
 
 USERS_NETWORK = """
 from earshot.core.config import Config
-from earshot.models import cost
+from earshot.models import cost, moments
 from earshot.models.dae_unet import DaeUnet, DaeUnetParams
 
 class Params(DaeUnetParams):
