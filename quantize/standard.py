@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from earshot.core.errors import ModelError
-from earshot.quantize.graph import load_flatbuffer, pack_flatbuffer, read_graph
+from earshot.quantize.graph import load_flatbuffer, operator_name, pack_flatbuffer, read_graph
 from earshot.quantize.metadata import MASK
 
 SIGNATURE = "serving_default"
+_BIAS = {"CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "FULLY_CONNECTED": 2, "TRANSPOSE_CONV": 3}  # operator -> its input
 
 
 def standardise(content: bytes, inputs: Mapping[str, str], outputs: Mapping[str, str], source: str) -> bytes:
-    """Renames the signature and gives every output a tensor of its own.
+    """Renames the signature, gives every output a tensor of its own and every bias one dimension.
 
     Args:
         content: .tflite with one signature.
@@ -41,6 +42,7 @@ def standardise(content: bytes, inputs: Mapping[str, str], outputs: Mapping[str,
     for items, names in ((signature.inputs, inputs), (signature.outputs, outputs)):
         for item in items:
             item.name = names[item.name.decode()].encode()
+    _flatten_biases(model)
     _separate_outputs(model)
     _shorten_names(model)
     packed = pack_flatbuffer(model)
@@ -50,6 +52,17 @@ def standardise(content: bytes, inputs: Mapping[str, str], outputs: Mapping[str,
         if inner.shape != outer.shape or inner.dtype != outer.dtype:
             raise ModelError(f"{source}: {entry} enters as {inner.shape} and leaves as {outer.shape}")
     return packed
+
+
+def _flatten_biases(model: Any) -> None:
+    """Writes biases `[1, outputs]`, as some converters leave them at FULLY_CONNECTED, as `[outputs]`."""
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        place = _BIAS.get(operator_name(model, operator), len(operator.inputs))
+        if place < len(operator.inputs) and operator.inputs[place] >= 0:
+            tensor = graph.tensors[operator.inputs[place]]
+            if len(tensor.shape) > 1:
+                tensor.shape = [int(np.prod(tensor.shape))]
 
 
 def _separate_outputs(model: Any) -> None:

@@ -242,7 +242,9 @@ def _output(
     wide = sink.dtype == "int16"
     if any(quantization(weight).zero_points):
         raise context.refuse("its weights have a zero point; supported are symmetric weights")
-    bias = np.zeros(count, np.int64) if given is None else context.constant(bias_position)[rows].astype(np.int64)
+    bias = np.zeros(count, np.int64)
+    if given is not None:
+        bias = context.constant(bias_position).reshape(-1)[rows].astype(np.int64)  # some converters write [1, outputs]
     if wide and given is not None and given.dtype != "int64":
         raise context.refuse(f"{given.dtype} biases under int16 activations; supported are int64 biases")
     sums = matrix.astype(np.int64)

@@ -10,10 +10,11 @@ import pytest
 
 from earshot.core.errors import ArtifactError, EarshotError, ModelError, UsageError
 from earshot.core.files import sha256_file
+from earshot.quantize.c import generate
 from earshot.quantize.convert import ConvertConfig, convert_model
 from earshot.quantize.entry import EntryConfig, quantize_tensorflow, quantize_tflite
 from earshot.quantize.export import export_float
-from earshot.quantize.graph import load_flatbuffer, pack_flatbuffer, read_graph
+from earshot.quantize.graph import load_flatbuffer, operator_name, pack_flatbuffer, read_graph
 from earshot.quantize.metadata import read_description
 from earshot.quantize.plan import QuantizeConfig, quantize_model, read_plan
 from earshot.quantize.standard import standardise
@@ -164,6 +165,43 @@ def test_a_frontend_that_does_not_fit_is_refused(lookback, features, tmp_path):
 def test_an_integer_file_is_refused(report, features, tmp_path):
     with pytest.raises(ModelError, match="int8"):
         quantize_tflite(report.variants["int8"].path, features, tmp_path / "p", SHORT)
+
+
+def with_biases_of_two_dimensions(content: bytes, kinds: set[str]) -> bytes:
+    """A file as some converters write it."""
+    model = load_flatbuffer(content)
+    graph, changed = model.subgraphs[0], 0
+    for operator in graph.operators:
+        if operator_name(model, operator) in kinds:
+            bias = graph.tensors[operator.inputs[-1]]
+            bias.shape, changed = [1, *bias.shape], changed + 1
+    assert changed
+    return pack_flatbuffer(model)
+
+
+@pytest.mark.parametrize("kinds", [{"FULLY_CONNECTED"}, {"FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"}])
+def test_biases_of_two_dimensions_are_those_of_one(lookback, plan, features, tmp_path, kinds):
+    path = tmp_path / "own.tflite"
+    path.write_bytes(with_biases_of_two_dimensions(lookback.path.read_bytes(), kinds))
+    made = quantize_tflite(path, features, tmp_path / "plan", SHORT)
+    graph = read_graph(made.float_path)
+    assert all(
+        graph.tensors[one.inputs[2]].shape == graph.tensors[one.outputs[0]].shape[-1:]
+        for one in graph.operators
+        if one.name in kinds
+    )
+    assert made.ranges.ranges == plan.ranges.ranges
+
+
+def test_generated_c_does_not_mind_biases_of_two_dimensions(report, tmp_path):
+    found = report.variants["int8"].path
+    path = tmp_path / found.name
+    path.write_bytes(with_biases_of_two_dimensions(found.read_bytes(), {"FULLY_CONNECTED"}))
+    for source, folder in ((found, "one"), (path, "two")):
+        generate(source, tmp_path / folder)
+    sources = {file.name: file.read_bytes() for file in (tmp_path / "one").rglob("*.c")}
+    assert sources
+    assert sources == {file.name: file.read_bytes() for file in (tmp_path / "two").rglob("*.c")}
 
 
 def test_outputs_that_are_inputs_get_tensors_of_their_own(lookback):
