@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from earshot.ci.comparison import Comparison
 from earshot.ci.difference import Pair
+from earshot.ci.explanation import Explanation
 from earshot.ci.run_file import Run
 from earshot.ci.verdict import Verdict
 from earshot.core.measurement import Measurement
-
-if TYPE_CHECKING:
-    from earshot.ci.explanation import Explanation
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from earshot.ci.clip_choice import Choice, choose, judging_metric
 from earshot.ci.evidence import Evidence, Scores
+from earshot.ci.explanation import Explanation
 from earshot.ci.metrics import did_you_mean, known_metric
 from earshot.ci.run_file import Row, Run, shipped_row
 from earshot.ci.run_page import ClipSounds, Listening, Version
@@ -38,7 +39,12 @@ _TRAINED = ("quantize:train", "prune", "distill")
 
 
 def listen(
-    run: Run, evidence: Evidence, store: Store, clips: Sequence[str] = (), progress: Progress | None = None
+    run: Run,
+    evidence: Evidence,
+    store: Store,
+    clips: Sequence[str] = (),
+    progress: Progress | None = None,
+    explanation: Explanation | None = None,
 ) -> Listening:
     """Clips of a run's test set: noisy, through the float file, through the file that ships, and clean.
 
@@ -48,6 +54,7 @@ def listen(
         store: where its models are.
         clips: ids; default: the clip that gained least, the median one and the one that gained most.
         progress: told about every clip.
+        explanation: why budgets were missed; the clip that lost most there comes before the one that gained least.
 
     Raises:
         UsageError: a clip that the test set does not have, or too many of them.
@@ -59,7 +66,7 @@ def listen(
         pairs = _test_pairs(recipe, store, _dataset(evidence))
     except Exception as error:  # noqa: BLE001 - what a user's data raises costs the sound, not the report
         return _silent(run, error)
-    chosen = _chosen(run, evidence, clips, pairs)
+    chosen = _chosen(run, evidence, clips, pairs, explanation)
     try:
         return _listen(run, evidence, store, chosen, pairs, recipe.frontend.rate, progress or Silent())
     except Exception as error:  # noqa: BLE001 - nor does what a damaged model raises
@@ -161,14 +168,16 @@ def _test_pairs(recipe: Any, store: Store, dataset: str) -> dict[str, EvalPair]:
     return {pair.id: pair for pair in pairs}
 
 
-def _chosen(run: Run, evidence: Evidence, clips: Sequence[str], pairs: dict[str, EvalPair]) -> tuple[Choice, ...]:
+def _chosen(
+    run: Run, evidence: Evidence, clips: Sequence[str], pairs: dict[str, EvalPair], explanation: Explanation | None
+) -> tuple[Choice, ...]:
     for clip in clips:
         if clip not in pairs:
             raise UsageError(f"the test set has no clip '{clip}'", did_you_mean(clip, list(pairs)[:20]))
     if clips:
         return tuple(Choice(clip, "asked for") for clip in dict.fromkeys(clips))
     ships = shipped_row(run.rows)
-    found = choose(evidence.scores, ships.row, ("noisy", FLOAT_ROW)) if ships else ()
+    found = choose(evidence.scores, ships.row, ("noisy", FLOAT_ROW), explanation) if ships else ()
     return found or tuple(Choice(clip, "first in the test set") for clip in list(pairs)[:3])
 
 

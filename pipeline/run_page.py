@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from earshot.ci.difference import Pair
-from earshot.ci.evidence import Evidence
 from earshot.ci.run_file import Run
 from earshot.ci.run_page import Listening, RunPage
 from earshot.ci.verdict import Verdict
 from earshot.pipeline.comparing import compare_stored_run
 from earshot.pipeline.evidence import gather
+from earshot.pipeline.explaining import explain_run
 from earshot.pipeline.metrics.results import Evaluation
 from earshot.pipeline.store import Store
 
@@ -28,7 +28,7 @@ def make_page(
     verdicts: Sequence[Verdict],
     store: Store,
     *,
-    baseline: Evidence | None = None,
+    pair: Pair | None = None,
     sound: bool = True,
     clips: Sequence[str] = (),
     progress: Progress | None = None,
@@ -39,7 +39,7 @@ def make_page(
         run: complete or not.
         verdicts: on its budgets.
         store: where its artifacts are.
-        baseline: what to show differences to.
+        pair: the run beside a baseline, to show the differences.
         sound: also enhance some clips, to listen to.
         clips: which ones; default: chosen by what they gained.
         progress: told about the sound.
@@ -49,9 +49,10 @@ def make_page(
     """
     from earshot.pipeline.listening import listen, models_heard
 
-    evidence = gather(run, store)
+    evidence = pair.candidate if pair else gather(run, store)
+    explanation = explain_run(run, verdicts, store, pair.base if pair else None)
     scored = next(iter(evidence.scores.values()), None)
-    heard = listen(run, evidence, store, clips, progress) if sound else Listening(missing=(NOT_ASKED,))
+    heard = listen(run, evidence, store, clips, progress, explanation) if sound else Listening(missing=(NOT_ASKED,))
     return RunPage(
         run=run,
         verdicts=tuple(verdicts),
@@ -59,7 +60,8 @@ def make_page(
         by_snr=_by_snr(run, store, ("noisy", *(row.row for row in models_heard(run)))),
         protocol=scored.protocol if scored else {},
         dataset=scored.dataset if scored else "",
-        pair=Pair(baseline, evidence) if baseline else None,
+        explanation=None if explanation.empty else explanation,
+        pair=pair,
         listening=heard,
     )
 

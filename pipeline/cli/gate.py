@@ -52,17 +52,18 @@ def gate(
     judged = gating(store, load_budgets(budgets) if budgets else recipe_budgets(found), baseline, no_baseline)
     pair = judged.pair(found, store)
     if remeasure and pair is not None:
+        from earshot.ci.report.layout import clean
         from earshot.pipeline.cli.bars import drawer
         from earshot.pipeline.remeasure import heats_of_budgets, take_turns
 
         budgeted = judged.budgets.against_baseline
         heats, stored = heats_of_budgets(pair, budgeted)
         for line in stored:
-            click.echo(f"left as stored: {line}", err=True)
+            click.echo(f"left as stored: {clean(line)}", err=True)
         with drawer() as progress:
             pair = take_turns(pair, heats, budgeted, store, progress)
     verdicts = judge(found, judged.budgets, pair)
-    code = present(found, verdicts, reports, store, baseline=judged.baseline, sound=sound, annotate=annotate)
+    code = present(found, verdicts, reports, store, pair=pair, sound=sound, annotate=annotate)
     raise click.exceptions.Exit(code)
 
 

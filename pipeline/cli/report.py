@@ -30,8 +30,9 @@ def report(names: tuple[str, ...], clips: tuple[str, ...], sound: bool, baseline
     page with charts and sound), .json, .md (Markdown), .xml (JUnit) or .csv (devices). Exit code 0 whatever the
     verdict: `earshot gate` judges.
     """
+    from earshot.ci.difference import Pair
     from earshot.ci.run_file import read_run
-    from earshot.pipeline.evidence import find_evidence
+    from earshot.pipeline.evidence import find_evidence, gather
     from earshot.pipeline.runs import find_run
 
     run, files = _divided(names)
@@ -40,8 +41,8 @@ def report(names: tuple[str, ...], clips: tuple[str, ...], sound: bool, baseline
         raise UsageError("--clips and --no-sound contradict each other", "give one of them")
     store = open_store(store_root)
     found = read_run(find_run(store, run))
-    base = find_evidence(store, baseline)[0] if baseline else None
-    write(found, found.verdicts, paths, store, baseline=base, sound=sound, clips=clips)
+    pair = Pair(find_evidence(store, baseline)[0], gather(found, store)) if baseline else None
+    write(found, found.verdicts, paths, store, pair=pair, sound=sound, clips=clips)
     for path in paths:
         click.echo(path)
 

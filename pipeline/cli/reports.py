@@ -11,7 +11,7 @@ import click
 from earshot.pipeline.cli.bars import drawer
 
 if TYPE_CHECKING:
-    from earshot.ci.evidence import Evidence
+    from earshot.ci.difference import Pair
     from earshot.ci.run_file import Run
     from earshot.ci.verdict import Verdict
     from earshot.pipeline.store import Store
@@ -58,7 +58,7 @@ def present(
     reports: Sequence[Path],
     store: Store,
     *,
-    baseline: Evidence | None = None,
+    pair: Pair | None = None,
     sound: bool = True,
     annotate: bool = False,
 ) -> int:
@@ -70,7 +70,7 @@ def present(
     console().print(table.render(run, verdicts))
     if annotate:
         click.echo(annotations.render(verdicts), nl=False)
-    write(run, verdicts, reports, store, baseline=baseline, sound=sound)
+    write(run, verdicts, reports, store, pair=pair, sound=sound)
     return exit_code(verdicts)
 
 
@@ -80,7 +80,7 @@ def write(
     reports: Sequence[Path],
     store: Store,
     *,
-    baseline: Evidence | None = None,
+    pair: Pair | None = None,
     sound: bool = True,
     clips: Sequence[str] = (),
 ) -> None:
@@ -89,7 +89,7 @@ def write(
 
     for path in reports:
         if path.suffix == ".html":
-            text = _page(run, verdicts, store, baseline, sound, clips)
+            text = _page(run, verdicts, store, pair, sound, clips)
         else:
             text = _text(path.suffix, run, verdicts, store)
         write_atomic(path, text)
@@ -99,7 +99,7 @@ def _page(
     run: Run,
     verdicts: Sequence[Verdict],
     store: Store,
-    baseline: Evidence | None,
+    pair: Pair | None,
     sound: bool,
     clips: Sequence[str],
 ) -> str:
@@ -107,7 +107,7 @@ def _page(
     from earshot.pipeline.run_page import make_page
 
     with drawer(quiet=not sound) as progress:
-        return render(make_page(run, verdicts, store, baseline=baseline, sound=sound, clips=clips, progress=progress))
+        return render(make_page(run, verdicts, store, pair=pair, sound=sound, clips=clips, progress=progress))
 
 
 def _text(suffix: str, run: Run, verdicts: Sequence[Verdict], store: Store) -> str:

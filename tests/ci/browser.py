@@ -47,7 +47,7 @@ const measure = frame => {
   const faint = words.map(e => [contrast(window, e), e.textContent.trim().slice(0, 40)]).sort((a, b) => a[0] - b[0]);
   return {
     wide: document.documentElement.scrollWidth, seen: window.innerWidth,
-    small: drawn.filter(([t]) => t.height < 9).length,
+    small: drawn.filter(([t]) => t.height < 9).map(([t, s, words]) => [t.height, words]),
     cut: drawn.filter(([t, s]) => t.right > s.right + 1 || t.left < s.left - 1).map(([t, s, words]) => words),
     background: numbers(window.getComputedStyle(document.body).backgroundColor).slice(0, 3),
     faintest: faint[0], texts: words.length,

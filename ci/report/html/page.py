@@ -13,7 +13,7 @@ from earshot.ci.report.layout import clean
 POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; base-uri 'none'; form-action 'none'"
 )
-LONG_CELL = 36  # characters that a table's cell may put on one line
+LONG_CELL = 28  # characters that a table's cell may put on one line
 LONGEST_TEXT = 1000  # characters; no name or reason of earshot's own is as long
 TONES = 8  # colours for things that are told apart (`tone-0`… in style.css); more than that repeat
 _STYLE = Path(__file__).with_name("style.css")
@@ -33,7 +33,7 @@ def page(title: str, body: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Mark:
-    """A cell that stands out: `good`, `warn` or `bad`."""
+    """A cell that stands out: `good`, `warn` or `bad`; a tone of "" leaves it plain."""
 
     words: str
     tone: str
@@ -73,7 +73,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str | Mark]], numbers: 
 def _cell(tag: str, cell: str | Mark, number: bool) -> str:
     words = cell.words if isinstance(cell, Mark) else cell
     kinds = ["number"] * number + ["long"] * (len(words) > LONG_CELL)
-    kinds += [cell.tone] if isinstance(cell, Mark) else []
+    kinds += [cell.tone] if isinstance(cell, Mark) and cell.tone else []
     look = f' class="{" ".join(kinds)}"' if kinds else ""
     return f"<{tag}{look}>{text(words)}</{tag}>"
 

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
+from earshot.ci.explanation import Explanation
+from earshot.ci.metrics import QUALITY
 from earshot.ci.quantity import quantity
 from earshot.ci.report import differences
-from earshot.ci.report.html import devices, listening, quality
-from earshot.ci.report.html.page import Mark, fold, page, section, table, text
+from earshot.ci.report.html import devices, explanation, listening, quality
+from earshot.ci.report.html.page import Mark, figure, fold, page, section, table, text
+from earshot.ci.report.html.waterfall import draw
 from earshot.ci.report.layout import NOT_MEASURED, VERDICT_HEADER, clean, columns, lines, notes, summary, verdict_cells
-from earshot.ci.run_file import Run
+from earshot.ci.run_file import Run, shipped_row
 from earshot.ci.run_page import RunPage
 from earshot.ci.verdict import Status, Verdict, passed
+from earshot.ci.waterfall import waterfall
 
 MARKS = {
     Status.PASS: Mark("✓ pass", "good"),
@@ -31,10 +36,11 @@ def render(found: RunPage) -> str:
         f"earshot: {summary(run, verdicts)}",
         [
             _banner(run, verdicts),
-            section("Missed budgets", *_missed(verdicts)),
+            section("Missed budgets, and why", *_missed(found)),
             section("All budgets", _budgets(verdicts)) if verdicts else "",
             section("Stages", _stages(run, verdicts)) if run.rows else "",
-            section("Quality", *quality.parts(found)),
+            section("Where the quality goes", _waterfall(found)),
+            section("Quality on the test set", *quality.parts(found)),
             section("Listen", *listening.parts(found.listening)),
             section("Against the baseline", *_differences(found)),
             section("Devices", *targets),
@@ -60,19 +66,32 @@ def _banner(run: Run, verdicts: Sequence[Verdict]) -> str:
     )
 
 
-def _missed(verdicts: Sequence[Verdict]) -> list[str]:
-    missed = [verdict for verdict in verdicts if verdict.status is not Status.PASS]
-    return [_panel(verdict) for verdict in sorted(missed, key=lambda one: -_ORDER.index(one.status))]
+def _missed(found: RunPage) -> list[str]:
+    """One panel a missed budget, worst first, with why; then what holds for all of them."""
+    missed = [verdict for verdict in found.verdicts if verdict.status is not Status.PASS]
+    missed.sort(key=lambda one: -_ORDER.index(one.status))
+    panels = [_panel(verdict, found.explanation, first=verdict is missed[0]) for verdict in missed]
+    rest = explanation.parts(replace(found.explanation, findings=())) if found.explanation else []
+    return [*panels, *rest]
 
 
-def _panel(verdict: Verdict) -> str:
+def _panel(verdict: Verdict, why: Explanation | None, first: bool) -> str:
     mark = MARKS[verdict.status]
     title, where, *_ = verdict_cells(verdict)
     place = f' <span class="quiet">{text(where)}</span>' if where != NOT_MEASURED else ""
-    return (
-        f'<div class="panel missed {mark.tone}"><h3><span class="{mark.tone}">{mark.words}</span> '
-        f"{text(title)}{place}</h3>\n<p>{text(verdict.reason)}</p></div>"
-    )
+    finding = why.of(verdict.budget) if why else None
+    parts = [
+        f'<h3><span class="{mark.tone}">{mark.words}</span> {text(title)}{place}</h3>',
+        f"<p>{text(verdict.reason)}</p>",
+    ]
+    if finding is not None:
+        parts += explanation.sentences(finding)
+        parts.append(fold("Where it was lost", *explanation.details(finding), shown=first))
+    return f'<div class="panel missed {mark.tone}">{_joined(parts)}</div>'
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return "\n".join(part for part in parts if part)
 
 
 def _budgets(verdicts: Sequence[Verdict]) -> str:
@@ -97,6 +116,18 @@ def _stages(run: Run, verdicts: Sequence[Verdict]) -> str:
     ]
     said = f'<p class="quiet">{text("; ".join(notes(run)))}</p>' if notes(run) else ""
     return table(header, rows, range(1, 1 + len(shown))) + said
+
+
+def _waterfall(found: RunPage) -> str:
+    """The first quality metric from row to row, where no missed budget has shown it already."""
+    ships = shipped_row(found.run.rows)
+    findings = found.explanation.findings if found.explanation else ()
+    shown = {finding.waterfall.metric for finding in findings if finding.waterfall}
+    falls = (waterfall(found.run.rows, metric, ships.row) for metric in QUALITY) if ships else ()
+    fall = next((fall for fall in falls if fall is not None), None)
+    if fall is None or fall.metric in shown:
+        return ""
+    return figure(draw(fall), f"{fall.metric} row by row, each against the one before.")
 
 
 def _differences(found: RunPage) -> list[str]:

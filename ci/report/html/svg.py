@@ -21,7 +21,7 @@ SPAN_TITLE, SPAN_ROW = 24, 17
 TAIL = 0.005  # share of outliers that a histogram may leave to words
 KNOT_STEP = 90
 LETTER = 6  # width of most
-LONGEST_BAR = 250  # leaves room for the number beside it
+LONGEST_BAR = 215  # leaves room for the number beside it
 
 
 @dataclass(frozen=True)
