@@ -179,10 +179,8 @@ def _refuse_metric(metric: str, measured: Iterable[str]) -> None:
     whole = [one for one in names if "[" not in one]
     hint = f"measured in these runs: {', '.join(whole) or 'nothing'}"
     if group and name in whole:
-        groups = [one for one in names if one.startswith(f"{name}[")]
-        raise UsageError(
-            f"no run has {metric}; {did_you_mean(metric, groups)}", f"there is: {', '.join(groups) or name}"
-        )
+        parts = [one for one in names if one.partition("[")[0] == name]
+        raise UsageError(f"no run has {metric}; {did_you_mean(metric, parts)}", f"there is: {', '.join(parts)}")
     if name in KNOWN_METRICS:
         raise UsageError(f"{metric} was not measured in any of the runs", hint)
     raise UsageError(f"unknown metric '{metric}'; {did_you_mean(metric, [*whole, *KNOWN_METRICS])}", hint)
