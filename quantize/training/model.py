@@ -44,8 +44,8 @@ class FakeQuantized(StreamingModel):
         advance: called after every clip.
 
     Raises:
-        DataError: the clips are too short to tell frames from layers.
-        ModelError: the network writes into its values.
+        DataError: the clips are too short to tell frames from layers, or not finite.
+        ModelError: the network writes into its values, or these are not finite.
     """
 
     def __init__(self, network: StreamingModel, features: Tensor, advance: Callable[[], object] | None = None) -> None:
@@ -54,6 +54,8 @@ class FakeQuantized(StreamingModel):
             raise DataError(
                 f"calibration clips of {features.shape[2]} frames are too short", f"give them {2 * _FRAMES} or more"
             )
+        if not features.isfinite().all():
+            raise DataError("calibration clips hold NaN or infinity", "a sound file they come from is damaged")
         self.network = network
         self._places: dict[Place, int] = {}
         self.ranges = Ranges(torch.empty(0), torch.empty(0), {})
@@ -61,7 +63,11 @@ class FakeQuantized(StreamingModel):
         self._measure(features, advance)
 
     def trace(self, sequence: Tensor) -> Trace:
-        """The network's trace of `[batch, inputs, frames, bins]`, rounded; latent and layers before their rounding."""
+        """The network's trace of `[batch, inputs, frames, bins]`, rounded; latent and layers before their rounding.
+
+        Raises:
+            ToolError: its values are not finite, in training.
+        """
         keeper = Rounding(self._places, self.ranges, observe=self.training)
         trace = self._through(sequence, keeper)[0]
         if self.training:

@@ -155,8 +155,9 @@ class Pass(TorchFunctionMode):
         self, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         """Every torch function that the network calls."""
-        kwargs, name = kwargs or {}, name_of(func)
+        name = name_of(func)
         kind = KINDS.get(name, name)
+        args, kwargs = _leading(kind, args, kwargs or {})
         known = [found for value in _tensors((*args, *kwargs.values())) if (found := self._known(value)) is not None]
         if not known or kind == "looks":
             made = func(*args, **kwargs)
@@ -171,7 +172,7 @@ class Pass(TorchFunctionMode):
             with self, self.labelled(name):
                 made = unrolled(name, self.labelled, args)
         elif self._wide or (name in ARITHMETIC and all(one.wide for one in known)):
-            made = self._made(func(*self._held(args, wide=True), **kwargs), wide=True)
+            made = self._made(func(*self._held(args, wide=True), **self._named(kwargs, wide=True)), wide=True)
         elif kind == "prelu":
             made = self._prelu(self.settle(args[0]), args[1])
         elif kind == "shares":
@@ -184,7 +185,7 @@ class Pass(TorchFunctionMode):
         self, func: Callable[..., Any], name: str, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         """An operator with a value of its own, or one that ends in the operator before it."""
-        before = self._known(args[0])
+        before = self._known(args[0]) if args else None
         if (
             before is not None
             and before.open
@@ -195,7 +196,7 @@ class Pass(TorchFunctionMode):
         if kind in WEIGHTED and self._known(held[1]) is None:
             held = (held[0], self._keeper.weights(held[1], rows(name, held)), *held[2:])
         return self._made(
-            func(*held, **{key: self._held((value,))[0] for key, value in kwargs.items()}),
+            func(*held, **self._named(kwargs)),
             PRESCRIBED.get(name),
             joins=kind in JOINS or is_linear(name, args),
             norms=kind in ("convolution", "upsampling"),
@@ -209,7 +210,7 @@ class Pass(TorchFunctionMode):
             return made
         first, opened = known[0], known[0].open
         if (len(known) > 1 or len(results) > 1) and not all(one.wide for one in known):
-            made, opened = func(*self._held(args), **kwargs), False
+            made, opened = func(*self._held(args), **self._named(kwargs)), False
             results = _tensors((made,))
         index = self._keeper.tie([one.index for one in known])
         for result in results:
@@ -217,7 +218,7 @@ class Pass(TorchFunctionMode):
         return made
 
     def _share(self, func: Callable[..., Any], known: Sequence[_Known], args: tuple[Any, ...], kwargs: Any) -> Any:
-        made = func(*self._held(args), **kwargs)
+        made = func(*self._held(args), **self._named(kwargs))
         index = self._keeper.tie([one.index for one in known])
         for result in _tensors((made,)):
             self._mark(result, index)
@@ -247,6 +248,9 @@ class Pass(TorchFunctionMode):
 
         return tuple(held(value) for value in args)
 
+    def _named(self, kwargs: dict[str, Any], *, wide: bool = False) -> dict[str, Any]:
+        return dict(zip(kwargs, self._held(tuple(kwargs.values()), wide=wide), strict=True))
+
 
 @contextmanager
 def following(network: nn.Module, running: Pass) -> Iterator[None]:
@@ -265,6 +269,18 @@ def following(network: nn.Module, running: Pass) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _leading(kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Arguments as calls have them that give nothing by name: what an operator works on first, then its weights."""
+    leading = [("input", "tensors")] if "condition" not in kwargs else []
+    leading += [("weight",)] if kind in WEIGHTED or kind == "prelu" else []
+    for place, names in enumerate(leading):
+        name = next((name for name in names if name in kwargs), None)
+        if len(args) == place and name is not None:
+            args = (*args, kwargs[name])
+            kwargs = {key: value for key, value in kwargs.items() if key != name}
+    return args, kwargs
 
 
 def _tensors(values: Sequence[Any]) -> list[Tensor]:

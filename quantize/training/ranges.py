@@ -14,7 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from earshot.core.errors import ModelError
+from earshot.core.errors import ModelError, ToolError
 from earshot.quantize.ranges import PRESCRIBED
 from earshot.quantize.training.rounding import Grids, round_weights
 
@@ -79,7 +79,11 @@ class Survey:
         return weights
 
     def found(self) -> tuple[dict[Place, int], Ranges]:
-        """Place -> range, and the ranges; `NOWHERE` for places whose values are never held as they are."""
+        """Place -> range, and the ranges; `NOWHERE` for places whose values are never held as they are.
+
+        Raises:
+            ModelError: values that are not finite.
+        """
         roots = sorted({self._root(index) for index in self._seen})
         number = {root: position for position, root in enumerate(roots)}
         places = {place: number.get(self._root(index), NOWHERE) for place, index in self._places.items()}
@@ -91,7 +95,17 @@ class Survey:
         for index, name in self._prescribed.items():
             if self._root(index) in number:
                 prescribed.setdefault(number[self._root(index)], set()).add(name)
-        return places, Ranges(low, high, {at: names.pop() for at, names in prescribed.items() if len(names) == 1})
+        ranges = Ranges(
+            low,
+            high,
+            {at: names.pop() for at, names in prescribed.items() if len(names) == 1},
+            {number: place for place, number in reversed(places.items())},
+        )
+        if endless := ranges.endless():
+            raise ModelError(
+                f"{endless} do not stay finite on the calibration sound", "train the network with a lower learning_rate"
+            )
+        return places, ranges
 
     def _root(self, index: int) -> int:
         while self._parents[index] != index:
@@ -105,16 +119,27 @@ class Ranges(nn.Module):
     Args:
         low, high: float32 `[ranges]`.
         prescribed: range -> operator whose kernel prescribes its scale, as long as all its values fit.
+        places: range -> where its values are made first.
     """
 
     low: Tensor
     high: Tensor
 
-    def __init__(self, low: Tensor, high: Tensor, prescribed: Mapping[int, str]) -> None:
+    def __init__(
+        self, low: Tensor, high: Tensor, prescribed: Mapping[int, str], places: Mapping[int, Place] | None = None
+    ) -> None:
         super().__init__()
         self.register_buffer("low", low)
         self.register_buffer("high", high)
-        self._prescribed = dict(prescribed)
+        self._prescribed, self._places = dict(prescribed), dict(places or {})
+
+    def endless(self) -> str:
+        """What is not finite, in words; nothing where all is."""
+        wrong = (~(self.low.isfinite() & self.high.isfinite())).nonzero().flatten().tolist()
+        if not wrong:
+            return ""
+        place = self._places.get(wrong[0], wrong[0])
+        return f"the network's values at {place[0] if isinstance(place, tuple) else place}"
 
     def grids(self) -> Grids:
         """The grids as the ranges are now."""
@@ -127,11 +152,17 @@ class Ranges(nn.Module):
         return Grids.of(low, high)
 
     def follow(self, observed: Mapping[int, list[tuple[Tensor, Tensor]]]) -> None:
-        """Widens at once to what was seen, and shrinks slowly from what is no more: nothing is clipped for long."""
+        """Widens at once to what was seen, and shrinks slowly from what is no more: nothing is clipped for long.
+
+        Raises:
+            ToolError: what was seen is not finite.
+        """
         for index, seen in observed.items():
             least, greatest = (torch.stack(ends) for ends in zip(*seen, strict=True))
             self.low[index] = torch.minimum(self.low[index] * _SHRINK, least.amin())
             self.high[index] = torch.maximum(self.high[index] * _SHRINK, greatest.amax())
+        if endless := self.endless():
+            raise ToolError(f"{endless} are finite no more", "lower learning_rate, or check the data")
 
 
 class Rounding:

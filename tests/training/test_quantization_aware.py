@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny_training as tiny
 import torch
+from test_training_loop import outcome, start
 from torch import Tensor
 
 from earshot.core.errors import ModelError
@@ -25,14 +28,9 @@ def convolutions(seed: int = 0) -> StreamingModel:
     return build("wave_unet", WAVE, {"channels": [4, 6], "strides": [4]})
 
 
-def rounding(model: StreamingModel) -> FakeQuantized:
-    noisy = torch.from_numpy(tiny.sounds(5, 2)[1])
-    return FakeQuantized(model, model.frontend.analyse(noisy).sequence)
-
-
 def learnt(model: StreamingModel, work: Path, **given: object) -> str:
     """Digest of the weights that training `model` while it rounds leads to."""
-    tiny.run(work, given.pop("config", tiny.settings()), model=rounding(model), **given)
+    tiny.run(work, given.pop("config", tiny.settings()), model=tiny.rounding(model), **given)
     return tiny.digest(model)
 
 
@@ -51,7 +49,7 @@ def test_weights_that_rounding_hurts_come_to_fit_it(tmp_path: Path) -> None:
         for part in model.encoder:
             part.expand.conv.weight[:, 0] *= 100
             part.project.conv.weight /= 100
-    trained = tiny.run(tmp_path, tiny.settings(epochs=3, steps_per_epoch=6), model=rounding(model))
+    trained = tiny.run(tmp_path, tiny.settings(epochs=3, steps_per_epoch=6), model=tiny.rounding(model))
     losses = [curve.validation_loss for curve in trained.curves]
     assert min(losses) < losses[0]
     assert isinstance(trained.model, FakeQuantized)
@@ -102,12 +100,33 @@ class Interrupting(tiny.Tones):
 
 def test_a_training_that_was_cut_off_ends_with_the_same_weights_and_ranges(tmp_path: Path) -> None:
     whole, model = tiny.network(), tiny.network()
-    undisturbed = rounding(whole)
+    undisturbed = tiny.rounding(whole)
     tiny.run(tmp_path / "whole", tiny.settings(), model=undisturbed)
     with pytest.raises(Interrupted):
-        tiny.run(tmp_path / "cut", tiny.settings(), model=rounding(model), sampler=Interrupting())
-    again, told = rounding(tiny.network()), tiny.Told()
+        tiny.run(tmp_path / "cut", tiny.settings(), model=tiny.rounding(model), sampler=Interrupting())
+    again, told = tiny.rounding(tiny.network()), tiny.Told()
     tiny.run(tmp_path / "cut", tiny.settings(), model=again, progress=told)
     assert "resumed" in told.notes
     assert tiny.digest(again) == tiny.digest(undisturbed)
     assert {"ranges.low", "ranges.high"} <= set(again.state_dict())
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_network_that_rounds(tmp_path: Path) -> None:
+    """Each on batches of its own; what comes back is the network, with what both have learnt, and its ranges."""
+    task = {"epochs": 2, "steps_per_epoch": 3}
+    launcher = {"threads": 1, "accelerator": "cpu", "devices": 2}
+    found = outcome(start(tmp_path / "two", "rounding", **task, launcher=launcher))
+    assert found["steps"] == [6, 6]
+    drawn = sorted(int(path.name.split(".")[0]) for path in (tmp_path / "two" / "drawn").iterdir())
+    assert drawn == list(range(12))
+    assert all(np.isfinite([curve["train_loss"], curve["validation_loss"]]).all() for curve in found["curves"])
+    alone, fresh = tiny.network(), tiny.network()
+    tiny.run(tmp_path / "one", tiny.settings(**task), model=tiny.rounding(alone))
+    assert len({tiny.digest(fresh), tiny.digest(alone), found["student"]}) == 3
+    # The weights that came back and the ranges are those that were validated.
+    snapshot = torch.load(io.BytesIO((tmp_path / "two" / "last.pt").read_bytes()[32:]), weights_only=True)
+    best, before = tiny.rounding(fresh), tiny.rounding(tiny.network()).ranges.high
+    best.load_state_dict(snapshot["best_weights"])
+    assert (tiny.digest(best), tiny.digest(best.network)) == (found["digest"], found["student"])
+    assert not torch.equal(best.ranges.high, before)

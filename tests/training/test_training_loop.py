@@ -265,8 +265,8 @@ def test_an_epoch_without_a_finite_validation_loss_does_not_bar_the_next(tmp_pat
     assert [curve.best for curve in tiny.run(tmp_path, tiny.settings()).curves] == [False, True]
 
 
-def start(work: Path, **changes: object) -> subprocess.Popen[str]:
-    command = [sys.executable, tiny.__file__, str(work), json.dumps(changes)]
+def start(work: Path, *how: str, **changes: object) -> subprocess.Popen[str]:
+    command = [sys.executable, tiny.__file__, str(work), json.dumps(changes), *how]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -22,6 +22,7 @@ from earshot.pipeline.data.base import EvalPair
 from earshot.pipeline.progress import Silent
 from earshot.pipeline.training.config import TeachingConfig
 from earshot.pipeline.training.loop import Trained, train
+from earshot.quantize.training.model import FakeQuantized
 
 Audio = NDArray[np.float32]
 
@@ -108,13 +109,25 @@ class Told:
         self.notes.append(note)
 
 
-def main(work: str, changes: str) -> None:
-    """Trains and prints one line of JSON: what came out."""
+def rounding(model: StreamingModel) -> FakeQuantized:
+    """The network as it trains for its int8 file."""
+    return FakeQuantized(model, model.frontend.analyse(torch.from_numpy(sounds(5, 2)[1])).sequence)
+
+
+def main(work: str, changes: str, how: str = "plain") -> None:
+    """Trains, plainly or `rounding`, and prints one line of JSON: what came out."""
     (Path(work) / "drawn").mkdir(parents=True, exist_ok=True)
-    told = Told()
-    trained = run(Path(work), settings(**json.loads(changes)), sampler=Tones(0, Path(work) / "drawn"), progress=told)
+    told, student = Told(), network()
+    trained = run(
+        Path(work),
+        settings(**json.loads(changes)),
+        model=rounding(student) if how == "rounding" else student,
+        sampler=Tones(0, Path(work) / "drawn"),
+        progress=told,
+    )
     result = {
         "digest": digest(trained.model),
+        "student": digest(student),
         "curves": [asdict(curve) for curve in trained.curves],
         "steps": [told.steps, told.total],
         "resumed": "resumed" in told.notes,

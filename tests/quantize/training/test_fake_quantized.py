@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from earshot.core.errors import DataError, ModelError
+from earshot.core.errors import DataError, ModelError, ToolError
 from earshot.models.frontend import Frontend
 from earshot.models.registry import build
 from earshot.models.streaming import StreamingModel, Trace
@@ -177,6 +178,86 @@ def test_evaluation_leaves_the_ranges_alone_and_training_moves_them() -> None:
 
 
 FRONTEND = Frontend(window=64, hop=32, fft=64)
+
+
+class Called(StreamingModel):
+    """Calls functions as they can be called: by position, or with every argument's name."""
+
+    Params = type(build("dae_unet", FRONTEND, {"channels": [4], "strides": [4]}).params)
+
+    def __init__(self, *, named: bool) -> None:
+        super().__init__(FRONTEND, self.Params())
+        self.named = named
+        self.wide, self.deep = nn.Parameter(torch.randn(4, 1, 1, 3)), nn.Parameter(torch.randn(33, 31))
+        self.slope = nn.Parameter(torch.tensor([0.3]))
+
+    def trace(self, sequence: Tensor) -> Trace:
+        if self.named:
+            value = functional.conv2d(input=sequence, weight=self.wide, bias=None)
+            value = torch.relu(input=value)
+            value = torch.cat(tensors=[value, torch.maximum(input=value, other=0.5 * value)], dim=1)
+            value = functional.prelu(input=functional.linear(input=value, weight=self.deep), weight=self.slope)
+            value = torch.where(condition=torch.gt(value, other=0.1), input=value, other=torch.neg(input=value))
+        else:
+            value = functional.conv2d(sequence, self.wide, None)
+            value = torch.relu(value)
+            value = torch.cat([value, torch.maximum(value, 0.5 * value)], 1)
+            value = functional.prelu(functional.linear(value, self.deep), self.slope)
+            value = torch.where(torch.gt(value, 0.1), value, torch.neg(value))
+        return Trace(torch.sigmoid(value.mean(1, keepdim=True)), value[:, 0], ())
+
+
+def test_arguments_given_by_name_round_as_those_given_by_place() -> None:
+    found = []
+    for named in (False, True):
+        torch.manual_seed(2)
+        rounding = FakeQuantized(Called(named=named), features())
+        output = rounding.trace(features()).output
+        output.sum().backward()
+        found.append((output, rounding.network.wide.grad, rounding.ranges.low, rounding.ranges.high))
+        assert not torch.equal(output, rounding.network.trace(features()).output)
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+
+
+class Endless(StreamingModel):
+    """A layer whose values are not finite, behind which all is again."""
+
+    Params = type(build("dae_unet", FRONTEND, {"channels": [4], "strides": [4]}).params)
+
+    def __init__(self) -> None:
+        super().__init__(FRONTEND, self.Params())
+        self.early, self.late = nn.Linear(33, 33), nn.Linear(33, 33)
+
+    def trace(self, sequence: Tensor) -> Trace:
+        mask = torch.sigmoid(self.late(torch.sigmoid(self.early(sequence))))
+        return Trace(mask, mask[:, 0], ())
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf, torch.nan])
+def test_values_that_are_not_finite_are_refused_where_they_are_made(value: float) -> None:
+    model = Endless()
+    with torch.no_grad():
+        model.early.bias[3] = value
+    with pytest.raises(ModelError, match=r"values at early#1 do not stay finite on the calibration sound") as caught:
+        FakeQuantized(model, features())
+    assert "learning_rate" in str(caught.value.hint)
+
+
+def test_values_that_stop_being_finite_in_training_end_it() -> None:
+    rounding = FakeQuantized(Endless(), features()).train()
+    rounding.trace(features())
+    with torch.no_grad():
+        rounding.network.late.bias[0] = torch.inf
+    with pytest.raises(ToolError, match=r"values at late#1 are finite no more"):
+        rounding.trace(features())
+    rounding.eval().trace(features())
+
+
+def test_calibration_sound_that_is_not_finite_is_refused() -> None:
+    damaged = features()
+    damaged[1, 0, 3, 4] = torch.nan
+    with pytest.raises(DataError, match="NaN or infinity"):
+        FakeQuantized(Endless(), damaged)
 
 
 class Own(StreamingModel):
