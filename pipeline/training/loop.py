@@ -161,7 +161,8 @@ def _train(
         if epochs_since_best(state.curves) >= config.patience:
             break
         train_loss = _epoch(fabric, wrapped, optimiser, config, sampler, epoch, teacher, progress)
-        score = _validate(model, config.loss, references, fabric.device)
+        # Running statistics follow each process's own batches: the first one's score decides for all when to stop.
+        score = fabric.broadcast(_validate(model, config.loss, references, fabric.device))
         best = score < min((curve.validation_loss for curve in state.curves if curve.best), default=math.inf)
         curve = Curve(epoch, train_loss, score, best)
         weights = copy.deepcopy(model.state_dict()) if best else state.best_weights
