@@ -24,7 +24,20 @@ from earshot.core.measurement import Measurement
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 4 * 2**20
-LIBRARIES = ("earshot", "torch", "litert-torch", "ai-edge-quantizer", "ai-edge-litert", "torch-pruning", "numpy")
+# What trains, converts, resamples and scores.
+LIBRARIES = (
+    "earshot",
+    "torch",
+    "litert-torch",
+    "ai-edge-quantizer",
+    "ai-edge-litert",
+    "torch-pruning",
+    "numpy",
+    "scipy",
+    "soxr",
+    "pesq",
+    "pystoi",
+)
 
 
 def _inside(name: str) -> str:
