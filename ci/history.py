@@ -137,17 +137,17 @@ def trace(
         known = list(dict.fromkeys(one.row for entry in entries for one in entry.rows))
         raise UsageError(f"no run has a row '{row}'; {did_you_mean(row, known)}", f"rows: {', '.join(known) or 'none'}")
     targets = _targets(rows, metric, target)
-    newest = next((entry.run for entry in reversed(entries) if entry.run), None)
+    newest = next((entry for entry in reversed(entries) if entry.run), None)
     said = list(notes)
     budgets: tuple[Budget, ...] = ()
     try:
-        budgets = recipe_budgets(newest).resolved() if newest else ()
+        budgets = recipe_budgets(newest.run).resolved() if newest and newest.run else ()
     except ConfigError as error:
         said.append(f"no limits are shown: {error.message}")
     series = []
     for name in targets:
         points = _points(entries, metric, row, name)
-        limits = _limits(budgets, newest, metric, row, name) if newest else ()
+        limits = _limits(budgets, newest.run, metric, row, name) if newest and newest.run else ()
         unit = next(point.number.measurement.unit for point in reversed(points) if point.number)
         series.append(Series(name, unit, points, limits))
     known_as = known_metric(metric)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from earshot.ci.evidence import Evidence, Scores, Timing, read_baseline
 from earshot.ci.history import Entry
@@ -18,6 +19,7 @@ from earshot.pipeline.manifest import folder_name
 from earshot.pipeline.runs import run_names, run_path, tags
 from earshot.pipeline.store import Artifact, Store
 
+T = TypeVar("T")
 Choose = Callable[[Entry], Iterable[Row]]
 _BEGUN = re.compile(r"-(\d{8}-\d{6})(?:-(\d+))?$")  # as `runner.run` names its runs
 
@@ -100,24 +102,25 @@ class _Reader:
     def _scores_of(self, run: Run, row: str) -> Scores | None:
         identity = run.artifacts.get(f"quality of {row}", "")
         if identity not in self._scores:
-            artifact = self._open("quality", identity)
-            self._scores[identity] = scores_of(artifact) if artifact else None
+            self._scores[identity] = self._read("quality", identity, scores_of)
         return self._scores[identity]
 
     def _timings_of(self, run: Run, target: str) -> list[Timing]:
         identity = run.artifacts.get(f"profile on {target}", "")
         if (target, identity) not in self._timings:
-            artifact = self._open("profile", identity)
-            self._timings[target, identity] = timings_of(target, artifact) if artifact else []
+            self._timings[target, identity] = self._read("profile", identity, partial(timings_of, target)) or []
         return self._timings[target, identity]
 
-    def _open(self, stage: str, identity: str) -> Artifact | None:
-        """An artifact by its folder's name: `Store.find` would look at every folder of the store for each."""
+    def _read(self, stage: str, identity: str, read: Callable[[Artifact], T]) -> T | None:
+        """What an artifact holds; None where it is gone, damaged or of another make: then it says nothing.
+
+        It is found by its folder's name: `Store.find` would look at every folder of the store for each.
+        """
         try:
             found = self._store.open(self._store.artifacts_folder / folder_name(stage, identity))
-        except ArtifactError:
+            return read(found) if found.id == identity else None
+        except (ArtifactError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return found if found.id == identity else None
 
 
 def _baseline(path: Path) -> Entry:

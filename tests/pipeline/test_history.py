@@ -10,11 +10,13 @@ import subprocess
 import sys
 
 import pytest
+import sample_store
 from click.testing import CliRunner
 from sample_store import HOST, INT8, add_run
 
 from earshot.ci.evidence import baseline_text
 from earshot.ci.run_file import read_run
+from earshot.pipeline import manifest
 from earshot.pipeline.cli.main import application
 from earshot.pipeline.evidence import gather
 from earshot.pipeline.runs import run_path, set_tag
@@ -100,6 +102,17 @@ def test_an_artifact_whose_bytes_changed_says_nothing(store):
     assert data(store, "history", "pesq_wb", "--all")["series"][0]["points"][1]["change"] == 0
     (scores, *_) = store.artifacts_folder.glob("quality-*/scores.json")
     scores.write_text(scores.read_text().replace("set one", "set two"))
+    assert "keeps no scores" in data(store, "history", "pesq_wb", "--all")["series"][0]["points"][1]["apart"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"clips": 5}, {"schema": "x"}, {"clips": [{"id": "a", "group": "b", "snr_db": 1}] * 2}]
+)
+def test_an_artifact_of_another_make_says_nothing(store, monkeypatch, wrong):
+    add_run(store, FIRST)
+    scores = sample_store._scores
+    monkeypatch.setattr(sample_store, "_scores", lambda *given: scores(*given) | wrong)
+    add_run(store, SECOND)
     assert "keeps no scores" in data(store, "history", "pesq_wb", "--all")["series"][0]["points"][1]["apart"]
 
 
@@ -190,7 +203,8 @@ def test_the_leaderboard_of_a_store(store):
 
 
 def test_a_hundred_runs_are_quick_and_need_no_heavy_library(tmp_path, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # two hundred artifacts, each flushed to the disk
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # two hundred artifacts are made here
+    monkeypatch.setattr(manifest, "library_versions", dict)
     store = Store(tmp_path / "store")
     for day in range(100):
         name = f"net-2026{day // 28 + 1:02}{day % 28 + 1:02}-120000"
