@@ -6,6 +6,7 @@ because data or models are on another machine or were removed, costs its part an
 
 from __future__ import annotations
 
+import difflib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from earshot.ci.clip_choice import Choice, choose, judging_metric
 from earshot.ci.evidence import Evidence, Scores
 from earshot.ci.explanation import Explanation
-from earshot.ci.metrics import did_you_mean, known_metric
+from earshot.ci.metrics import known_metric
 from earshot.ci.run_file import Row, Run, shipped_row
 from earshot.ci.run_page import ClipSounds, Listening, Version
 from earshot.core.config import parse
@@ -173,7 +174,8 @@ def _chosen(
 ) -> tuple[Choice, ...]:
     for clip in clips:
         if clip not in pairs:
-            raise UsageError(f"the test set has no clip '{clip}'", did_you_mean(clip, list(pairs)[:20]))
+            near = difflib.get_close_matches(clip, pairs, n=3, cutoff=0.4) or list(pairs)[:3]
+            raise UsageError(f"the test set has no clip '{clip}'", f"some of its {len(pairs)} clips: {', '.join(near)}")
     if clips:
         return tuple(Choice(clip, "asked for") for clip in dict.fromkeys(clips))
     ships = shipped_row(run.rows)
