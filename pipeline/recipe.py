@@ -114,8 +114,9 @@ class QuantizeSection(QuantizeConfig, StageSection):
         return self
 
     def settings(self) -> dict[str, Any]:
-        """As for every stage; training is a step of its own, whose weights count."""
-        return {key: value for key, value in super().settings().items() if key != "train"}
+        """As for every stage; training is a step of its own, whose weights count. No wide layers, no word of them."""
+        unsaid = {"train"} if self.keep_wide else {"train", "keep_wide"}
+        return {key: value for key, value in super().settings().items() if key not in unsaid}
 
 
 class ConvertSection(ConvertConfig, StageSection):

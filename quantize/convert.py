@@ -129,17 +129,17 @@ def convert_model(
 
 
 def _make(plan: QuantizedPlan, precision: Precision, path: Path, features: ArrayLike, seconds: float) -> Variant:
-    keep = plan.precisions.keep_float
+    keep = plan.precisions.keep_float, plan.precisions.keep_wide
     description = read_description(plan.float_path)
     if precision == "float32":
         # The very bytes whose parity the quantize stage measured.
         graph = write_stream_model(path, plan.float_path.read_bytes(), description)
         parity: FloatParity | IntegerParity | None = plan.parity.float32
     else:
-        content = quantize_graph(plan.float_path, plan.ranges, precision, keep)
+        content = quantize_graph(plan.float_path, plan.ranges, precision, *keep)
         graph = write_stream_model(path, content, description.for_graph(read_graph(content), precision))
         parity = integer_parity(path, plan.float_path, features, seconds)
-    return Variant(path, precision, parity, precision_report(graph, precision, keep), _state_bytes(graph))
+    return Variant(path, precision, parity, precision_report(graph, precision, *keep), _state_bytes(graph))
 
 
 def _kept(variant: Variant) -> str | list[dict[str, str]]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from earshot.core.errors import ToolError
+from earshot.quantize.calibration import Range
 from earshot.quantize.graph import Graph, load_flatbuffer, operator_name, pack_flatbuffer, read_graph
+from earshot.quantize.metadata import MASK
+from earshot.quantize.raised import fine_ranges, matching, narrow_outputs, raised
 from earshot.quantize.ranges import RangePlan
 from earshot.quantize.stand_ins import disguise, reveal
 from earshot.quantize.wide import coarse_operators, wide_operators, wide_states, widen_states
@@ -19,30 +22,25 @@ IntegerPrecision = Literal["int8", "int16x8"]
 INTEGER_PRECISIONS: tuple[IntegerPrecision, ...] = ("int8", "int16x8")
 
 
-def kept_float(graph: Graph, patterns: Sequence[str]) -> dict[int, str]:
-    """Operators kept float: index -> the pattern that does, a regular expression over operator and output names."""
-    kept = {}
-    for operator in graph.operators:
-        names = (operator.name, *(graph.tensors[index].name for index in operator.outputs))
-        for pattern in patterns:
-            if any(re.search(pattern, name) for name in names):
-                kept[operator.index] = pattern
-                break
-    return kept
-
-
-def quantize_graph(path: Path, plan: RangePlan, precision: IntegerPrecision, keep_float: Sequence[str] = ()) -> bytes:
+def quantize_graph(
+    path: Path,
+    plan: RangePlan,
+    precision: IntegerPrecision,
+    keep_float: Sequence[str] = (),
+    keep_wide: Sequence[str] = (),
+) -> bytes:
     """The integer .tflite.
 
     Weights are int8, symmetric, one scale a channel; activations int8 with a zero point, or int16 symmetric (16x8);
     inputs and outputs are integer too. Tied tensors get one scale, hence no QUANTIZE between them. At int8, states that
-    8 bits do not hold and the operators around them have int16 activations (`wide`).
+    8 bits do not hold and the operators around them have int16 activations (`wide`), and so has what is `raised`.
 
     Args:
         path: the float32 stream model.
         plan: ranges of its activations.
         precision: which of the two forms.
         keep_float: regular expressions; operators they find stay float.
+        keep_wide: regular expressions; at int8 the results of operators they find have 16 bits.
 
     Raises:
         ToolError: the quantizer failed.
@@ -50,7 +48,8 @@ def quantize_graph(path: Path, plan: RangePlan, precision: IntegerPrecision, kee
     from earshot.quantize.quiet import quiet
 
     content, graph = path.read_bytes(), read_graph(path)
-    wide = wide_operators(graph) if precision == "int8" else frozenset()
+    higher = raised(graph, keep_wide if precision == "int8" else ())
+    wide = wide_operators(graph) | higher.operators.keys() if precision == "int8" else frozenset()
     coarse = coarse_operators(graph) & (wide if precision == "int8" else {one.index for one in graph.operators})
     with quiet():
         from ai_edge_quantizer import quantizer, recipe
@@ -65,14 +64,13 @@ def quantize_graph(path: Path, plan: RangePlan, precision: IntegerPrecision, kee
                 work.update_quantization_recipe(f"^{scope}$", "*", algorithm_key=AlgorithmName.NO_QUANTIZE)
                 if index not in coarse:
                     work.add_static_config(f"^(?:{scope})$", "*", activation_num_bits=16, weight_num_bits=8)
-            for index in kept_float(graph, keep_float):
+            for index in matching(graph, keep_float):
                 # \A in place of ^: an equal expression would take the earlier rule's place in the order instead.
                 work.update_quantization_recipe(
                     rf"\A{_scope(graph, index)}$", "*", algorithm_key=AlgorithmName.NO_QUANTIZE
                 )
-            result = work.quantize(
-                _statistics(graph, plan, precision), enable_progress_bar=False, enable_progress_report=False
-            )
+            ranges = plan.at(precision) | fine_ranges(higher, graph, plan.at("int16x8"))
+            result = work.quantize(_statistics(graph, ranges), enable_progress_bar=False, enable_progress_report=False)
         except Exception as error:
             raise ToolError(
                 f"{path}: ai-edge-quantizer could not make it {precision} ({' '.join(str(error).split())[:200]})",
@@ -81,8 +79,12 @@ def quantize_graph(path: Path, plan: RangePlan, precision: IntegerPrecision, kee
     repaired = reveal(repair(content, bytes(result.quantized_model)), graph)
     if not wide:
         return repaired
-    ranges = plan.at(precision)
-    return widen_states(repaired, {name: ranges[graph.inputs[name]] for name in wide_states(graph)})
+    states = dict.fromkeys((*wide_states(graph), *sorted(higher.states)))
+    widened = widen_states(repaired, {name: ranges[graph.inputs[name]] for name in states})
+    if not higher.operators:
+        return widened
+    mask = graph.outputs[MASK]
+    return narrow_outputs(widened, {MASK: plan.at("int8")[mask]} if mask in plan.prescribed else {})
 
 
 def _scope(graph: Graph, index: int) -> str:
@@ -90,10 +92,10 @@ def _scope(graph: Graph, index: int) -> str:
     return "".join(re.escape(f"{graph.tensors[output].name};") for output in graph.operators[index].outputs)
 
 
-def _statistics(graph: Graph, plan: RangePlan, precision: IntegerPrecision) -> dict[str, dict[str, Any]]:
+def _statistics(graph: Graph, ranges: Mapping[int, Range]) -> dict[str, dict[str, Any]]:
     """The ranges in the quantizer's own form: by tensor name, with the tensor's rank."""
     statistics = {}
-    for index, found in plan.at(precision).items():
+    for index, found in ranges.items():
         tensor = graph.tensors[index]
         shape = [1] * len(tensor.shape)
         low, high = np.full(shape, found.low, np.float32), np.full(shape, found.high, np.float32)

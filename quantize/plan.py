@@ -41,10 +41,13 @@ class QuantizeConfig(Config):
     Attributes:
         keep_float: regular expressions over operator names (`LOGISTIC`) and output tensor names; what they find stays
             float32 in every integer form.
+        keep_wide: the same for 16 bits: the results of what they find are int16 in the int8 file, wherever they are
+            read (`raised`); `earshot explain` says what that gains.
         parity_seconds: sound streamed through the float file and the network to hold them against each other.
     """
 
     keep_float: tuple[str, ...] = ()
+    keep_wide: tuple[str, ...] = ()
     parity_seconds: float = 10.0
 
 
@@ -69,6 +72,7 @@ class Precisions(Config):
     """Content of precision.json."""
 
     keep_float: tuple[str, ...]
+    keep_wide: tuple[str, ...] = ()
     int8: tuple[OperatorPrecision, ...]
     int16x8: tuple[OperatorPrecision, ...]
 
@@ -138,14 +142,13 @@ def settle(
     plan = tie(graph, calibrate(path, features, advance))
     _write(out / RANGES_FILE, "ranges", _ranges(graph, plan))
     # The precisions are read off trial conversions: what the quantizer does, not what it is expected to do.
+    keep = config.keep_float, config.keep_wide
     reports = {
-        precision: precision_report(
-            read_graph(quantize_graph(path, plan, precision, config.keep_float)), precision, config.keep_float
-        )
+        precision: precision_report(read_graph(quantize_graph(path, plan, precision, *keep)), precision, *keep)
         for precision in INTEGER_PRECISIONS
     }
-    precisions = Precisions(keep_float=config.keep_float, int8=reports["int8"], int16x8=reports["int16x8"])
-    _write(out / PRECISION_FILE, "precision", precisions)
+    precisions = Precisions(keep_float=keep[0], keep_wide=keep[1], int8=reports["int8"], int16x8=reports["int16x8"])
+    _write(out / PRECISION_FILE, "precision", precisions, unsaid=set() if config.keep_wide else {"keep_wide"})
     _write(out / PARITY_FILE, "parity", PlanParity(float32=parity))
     return QuantizedPlan(out, plan, precisions, PlanParity(float32=parity))
 
@@ -194,8 +197,8 @@ def _ranges(graph: Graph, plan: RangePlan) -> Ranges:
 _Kind = Literal["ranges", "precision", "parity"]
 
 
-def _write(path: Path, kind: _Kind, value: Config) -> None:
-    write_json(path, {"schema": f"earshot.{kind}/1", **value.model_dump(mode="json")})
+def _write(path: Path, kind: _Kind, value: Config, unsaid: set[str] | None = None) -> None:
+    write_json(path, {"schema": f"earshot.{kind}/1", **value.model_dump(mode="json", exclude=unsaid)})
 
 
 def _read(path: Path, kind: _Kind, model: type[ConfigT]) -> ConfigT:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from earshot.core.config import Config
 from earshot.quantize.graph import Graph, Operator
-from earshot.quantize.integer import IntegerPrecision, kept_float
+from earshot.quantize.integer import IntegerPrecision
+from earshot.quantize.raised import matching, raised
 from earshot.quantize.ranges import MOVES, PRESCRIBED
 from earshot.quantize.wide import coarse_operators
 
@@ -34,20 +35,26 @@ class OperatorPrecision(Config):
 
 
 def precision_report(
-    graph: Graph, precision: Literal["float32"] | IntegerPrecision, keep_float: Sequence[str] = ()
+    graph: Graph,
+    precision: Literal["float32"] | IntegerPrecision,
+    keep_float: Sequence[str] = (),
+    keep_wide: Sequence[str] = (),
 ) -> tuple[OperatorPrecision, ...]:
     """The precision every operator of `graph` has, read off its tensors.
 
     Args:
         graph: the file as written.
         precision: what was asked for.
-        keep_float: the patterns it was made with.
+        keep_float, keep_wide: the patterns it was made with.
     """
     why_float = dict.fromkeys(coarse_operators(graph), _COARSE)
-    why_float |= {i: f"kept by quantize.keep_float: {pattern}" for i, pattern in kept_float(graph, keep_float).items()}
+    why_float |= {i: f"kept by quantize.keep_float: {pattern}" for i, pattern in matching(graph, keep_float).items()}
+    why_wide = {
+        i: f"raised by quantize.keep_wide: {pattern}" for i, pattern in raised(graph, keep_wide).operators.items()
+    }
     lines = []
     for operator in graph.operators:
-        got, reason = _judge(graph, operator, precision, why_float)
+        got, reason = _judge(graph, operator, precision, why_float, why_wide)
         output = graph.tensors[operator.outputs[0]].name if operator.outputs else ""
         lines.append(
             OperatorPrecision(index=operator.index, operator=operator.name, output=output, precision=got, reason=reason)
@@ -61,7 +68,11 @@ def float_operators(report: Sequence[OperatorPrecision]) -> tuple[OperatorPrecis
 
 
 def _judge(
-    graph: Graph, operator: Operator, asked: Literal["float32"] | IntegerPrecision, why_float: dict[int, str]
+    graph: Graph,
+    operator: Operator,
+    asked: Literal["float32"] | IntegerPrecision,
+    why_float: dict[int, str],
+    why_wide: dict[int, str],
 ) -> tuple[OperatorKind, str]:
     tensors = [graph.tensors[index] for index in graph.activations(operator)]
     if not tensors:
@@ -74,7 +85,7 @@ def _judge(
     if "float32" in types:
         return "float32", why_float.get(operator.index, _no_integer_form(operator))
     if asked == "int8" and "int16" in types:
-        return "int16x8", f"16 bits: {_WIDE}"
+        return "int16x8", f"16 bits: {why_wide.get(operator.index, _WIDE)}"
     return asked, _why_integer(graph, operator, asked)
 
 

@@ -82,7 +82,7 @@ class Reference:
         """One frame of all clips, `[clips, 1, 1, bins, channels]` -> `[clips, 1, 1, bins, outputs]`, next states."""
         graph, values = self._graph, dict(self._values)
         for name, value in {FRAME: frame, **states}.items():
-            values[graph.inputs[name]] = self._grids[graph.inputs[name]].round(value)
+            values[graph.inputs[name]] = self._round(graph.inputs[name], value)
         for operator in graph.operators:
             self._execute(operator, values)
         following = {entry: values[graph.outputs[leaving]] for entry, leaving in graph.state_pairs.items()}
@@ -110,7 +110,11 @@ class Reference:
         for index, value in zip(
             operator.outputs, [produced] if isinstance(produced, Tensor) else produced, strict=True
         ):
-            values[index] = self._grids[index].round(fused(value) if fused else value)
+            values[index] = self._round(index, fused(value) if fused else value)
+
+    def _round(self, index: int, value: Tensor) -> Tensor:
+        """A tensor's value on its grid."""
+        return self._grids[index].round(value)
 
 
 def _pick(indices: Sequence[int], table: Mapping[int, Kind]) -> tuple[Kind | None, ...]:

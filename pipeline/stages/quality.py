@@ -106,7 +106,8 @@ def _through_reference(plan: Path, clips: list[Clip], frontend: Frontend, progre
     from earshot.quantize.reference import Reference
 
     settled = read_plan(plan)
-    content = quantize_graph(settled.float_path, settled.ranges, "int8", settled.precisions.keep_float)
+    keep = settled.precisions.keep_float, settled.precisions.keep_wide
+    content = quantize_graph(settled.float_path, settled.ranges, "int8", *keep)
     reference = Reference(read_graph(content))
     noisy = [clip.load()[1] for clip in clips]
     lengths = [sound.shape[-1] for sound in noisy]
