@@ -119,7 +119,11 @@ def parse_baseline(value: Any, path: Path) -> Evidence:
     if schema != SCHEMA:
         raise ArtifactError(f"{path}: schema is {str(schema)[:80]!r}, expected '{SCHEMA}'", _HINT)
     body = {key: item for key, item in value.items() if key not in ("schema", "digest")}
-    if value.get("digest") != digest_json(body):
+    try:
+        digest = digest_json(body)
+    except (ValueError, RecursionError):  # numbers beyond a float's, characters that no file holds
+        digest = None
+    if digest is None or value.get("digest") != digest:
         raise ArtifactError(f"{path}: damaged or edited: its content does not match its digest", _HINT)
     try:
         return parse(Evidence, {**body, "name": str(path)}, str(path))

@@ -24,6 +24,9 @@ from earshot.core.measurement import Measurement
 
 MANIFEST = "manifest.json"
 MAX_MANIFEST_BYTES = 4 * 2**20
+MAX_FILES = 4096
+MAX_NAME_BYTES = 255  # of one part of a path, on most file systems
+MAX_PATH_BYTES = 1024
 # What trains, converts, resamples and scores.
 LIBRARIES = (
     "earshot",
@@ -43,8 +46,11 @@ LIBRARIES = (
 def _inside(name: str) -> str:
     """Refuses file names that are not plain relative ones: they come from a file anyone may have written."""
     parts = PurePosixPath(name).parts
-    if not parts or name != "/".join(parts) or ".." in parts or name.startswith("/") or set("\\\0:") & set(name):
-        raise ValueError(f"{name!r} is not a plain relative file name")
+    stays = bool(parts) and name == "/".join(parts) and ".." not in parts and not name.startswith("/")
+    if not stays or not name.isprintable() or set("\\:") & set(name):
+        raise ValueError(f"{name[:200]!r} is not a plain relative file name")
+    if len(name.encode()) > MAX_PATH_BYTES or any(len(part.encode()) > MAX_NAME_BYTES for part in parts):
+        raise ValueError(f"{name[:200]!r}... is too long a file name")
     return name
 
 
@@ -73,7 +79,7 @@ class Manifest(Config):
     created: str
     seed: int
     versions: dict[str, str]
-    files: dict[FileName, FileEntry]
+    files: Annotated[dict[FileName, FileEntry], Field(max_length=MAX_FILES)]
     measurements: list[dict[str, Any]]
 
     def to_dict(self) -> dict[str, Any]:
@@ -148,13 +154,13 @@ def read_manifest(folder: Path) -> Manifest:
         manifest = Manifest.model_validate(json.loads(path.read_bytes(), parse_constant=_no_constant))
         for measurement in manifest.measurements:
             Measurement.from_dict(measurement)
+        expected = identity(manifest.stage, manifest.stage_version, manifest.config, manifest.inputs)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
+        where = ascii(".".join(map(str, first["loc"])))[1:200].rstrip("'\"")  # a name in it may steer a terminal
         raise ArtifactError(f"{path}: not a valid manifest ({where}: {first['msg']})") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not a valid manifest ({type(error).__name__}: {error})") from error
-    expected = identity(manifest.stage, manifest.stage_version, manifest.config, manifest.inputs)
+        raise ArtifactError(f"{path}: not a valid manifest ({type(error).__name__}: {str(error)[:200]!r})") from error
     if manifest.id != expected or folder.name != folder_name(manifest.stage, manifest.id):
         raise ArtifactError(f"{path}: its identity does not follow from its contents")
     if manifest.digest != _table_digest(manifest.files):

@@ -6,7 +6,7 @@
     tags.json                   names of runs worth keeping
     work/<id16>/                scratch of an unfinished artifact (training checkpoints): survives a kill, for resuming
     tmp/                        artifacts being written; swept whenever the lock is taken
-    lock, lock.owner            one writer at a time
+    lock, lock.owner            one writer at a time; tags.lock: the same for tags, which runs do not hold up
 
 An artifact is made in `tmp/`, flushed to the disk, gets its manifest last and takes its place in one rename: a process
 killed at any instant leaves either no artifact or a whole one. Every look-up checks the SHA-256 of every payload file

@@ -43,6 +43,8 @@ def read_evaluation(store: Store, shipped: Shipped) -> Evaluation | None:
     if artifact is None or "scores.json" not in artifact.manifest.files:
         return None
     scores = json.loads(artifact.file("scores.json").read_bytes())
+    if "unavailable" in scores:  # no clip could be scored; the measurements of the row say why
+        return None
     return Evaluation(scores["dataset"], len(scores["clips"]), scores["protocol"])
 
 

@@ -51,23 +51,24 @@ def bundle(
     """
     from earshot.ci.budget_set import load_budgets
     from earshot.ci.gate import gate, recipe_budgets
+    from earshot.ci.report.layout import clean
     from earshot.ci.run_file import read_run
     from earshot.ci.verdict import passed
     from earshot.pipeline.bundle.make import Request, make_bundle
-    from earshot.pipeline.runs import find_run
+    from earshot.pipeline.runs import find_run, fit_name
 
     store = open_store(store_root)
     found = read_run(find_run(store, run))
+    path = out or Path(f"{fit_name(found.name)}-{target}.zip")
     judged = gating(store, load_budgets(budgets) if budgets else recipe_budgets(found), baseline, no_baseline)
     verdicts = gate(found, judged.budgets, judged.pair(found, store))
     if not passed(verdicts) and not anyway:
         for verdict in verdicts:
             if not passed([verdict]):
-                click.echo(f"{verdict.budget}: {verdict.reason}", err=True)
-        click.echo(f"error: the gate of run {found.name} failed, so it is not bundled", err=True)
+                click.echo(clean(f"{verdict.budget}: {verdict.reason}"), err=True)
+        click.echo(f"error: the gate of run {clean(found.name)} failed, so it is not bundled", err=True)
         click.echo("fix: mend the model, or bundle it --anyway; its card will say so", err=True)
         raise click.exceptions.Exit(1)
-    path = out or Path(f"{found.name}-{target}.zip")
     made = make_bundle(store, found, verdicts, Request(target, device, key, licence), path)  # type: ignore[arg-type]
     click.echo(f"{path}: {len(made.contents)} files, {path.stat().st_size:,} bytes, {made.precision} for {made.device}")
     click.echo(f"check it with: earshot verify {path}" + (f" --key {key}.pub" if key else ""))
@@ -86,6 +87,7 @@ def verify(bundle: Path, key: Path | None, as_json: bool) -> None:
     """
     import json
 
+    from earshot.ci.report.layout import clean
     from earshot.pipeline.bundle.verify import verify as check
 
     found = check(bundle, key)
@@ -95,14 +97,14 @@ def verify(bundle: Path, key: Path | None, as_json: bool) -> None:
         click.echo(json.dumps({"bundle": said, "signature": found.signature, "problems": problems}, indent=2))
     else:
         for problem in found.problems:
-            click.echo(f"{bundle}: {problem}", err=True)
+            click.echo(f"{bundle}: {clean(str(problem))}", err=True)
     if found.problems:
         raise click.exceptions.Exit(1)
     if not as_json and found.description:
         about = found.description
         signed = {"none": "not signed", "not checked": "signed, not checked: give --key", "good": "signed by that key"}
         click.echo(f"{bundle}: intact, {found.files} files, {signed[found.signature]}")
-        click.echo(f"{about.run}: {about.precision} for {about.target} ({about.device}); its gate: {about.gate}")
+        click.echo(clean(f"{about.run}: {about.precision} for {about.target} ({about.device}); its gate: {about.gate}"))
 
 
 COMMANDS = (bundle, verify)

@@ -6,8 +6,11 @@ Object stores show a file when all of it has arrived. Elsewhere a file is writte
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import time
 import uuid
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ from earshot.pipeline.remote.secrets import checked_location, redacted, shown
 _S3 = {"s3", "s3a"}
 _OBJECT_STORES = {*_S3, "gs", "gcs", "az", "abfs", "adl"}
 _CHUNK_BYTES = 1 << 20
+_WAITING = "tmp"
+ABANDONED_SECONDS = 24 * 3600  # no single file takes a day to arrive; clocks of two machines differ by less
 # A server that is gone is told of within a minute.
 _S3_OPTIONS = {"config_kwargs": {"connect_timeout": 10, "read_timeout": 60, "retries": {"max_attempts": 2}}}
 _EXTRA = "pip install 'earshot[remote]'"
@@ -72,24 +77,33 @@ class RemoteFolder:
             raise ArtifactError(f"{self.name}/{path}: larger than {limit:,} bytes", "it is not what earshot wrote")
         return content
 
-    def fetch(self, path: str, into: Path, size: int) -> None:
+    def fetch(self, path: str, into: Path, size: int, sha256: str, needed_by: str) -> None:
         """Copies a file to this machine, and no byte more than `size`.
 
+        Args:
+            path: there.
+            into: here.
+            size, sha256: of its content.
+            needed_by: what it is a part of, for people.
+
         Raises:
-            ArtifactError: it is not there, or of another size.
+            ArtifactError: it is not there, of another size, or of another content.
         """
         hint = f"remove it there, and push again from a store that has it: earshot push {self.name}"
-        got = 0
+        where, got, digest = f"{self.name}/{path}", 0, hashlib.sha256()
         try:
             with into.open("wb") as out:
                 for chunk in self._chunks(path, size + 1):
                     got += len(chunk)
+                    digest.update(chunk)
                     out.write(chunk)
         except _AbsentError:
-            raise ArtifactError(f"{self.name}/{path}: missing", hint) from None
+            raise ArtifactError(f"{where}: missing ({needed_by})", hint) from None
         if got != size:
             what = "larger than" if got > size else f"{got:,} bytes instead of"
-            raise ArtifactError(f"{self.name}/{path}: {what} {size:,} bytes", hint)
+            raise ArtifactError(f"{where}: {what} {size:,} bytes ({needed_by})", hint)
+        if digest.hexdigest() != sha256:
+            raise ArtifactError(f"{where}: its bytes were changed ({needed_by})", hint)
 
     def _chunks(self, path: str, limit: int) -> Iterator[bytes]:
         with self._reached(), self._system.open(f"{self._root}/{path}", "rb") as file:
@@ -104,8 +118,8 @@ class RemoteFolder:
             if self._whole_at_once:
                 self._write(final, source)
                 return
-            waiting = f"{self._root}/tmp/{uuid.uuid4().hex}"
-            self._system.makedirs(f"{self._root}/tmp", exist_ok=True)
+            waiting = f"{self._root}/{_WAITING}/{uuid.uuid4().hex}"
+            self._system.makedirs(f"{self._root}/{_WAITING}", exist_ok=True)
             self._system.makedirs(final.rpartition("/")[0], exist_ok=True)
             try:
                 self._write(waiting, source)
@@ -114,6 +128,18 @@ class RemoteFolder:
                 with contextlib.suppress(Exception):
                     self._system.rm_file(waiting)
                 raise
+
+    def sweep(self) -> None:
+        """Removes what killed processes left half-written, where files do not appear in one step."""
+        if self._whole_at_once:
+            return
+        before = time.time() - ABANDONED_SECONDS
+        with self._reached():
+            for path, entry in self._system.find(f"{self._root}/{_WAITING}", detail=True).items():
+                written = _written(entry)
+                if written is not None and written < before:
+                    with contextlib.suppress(FileNotFoundError):  # another push sweeps, too
+                        self._system.rm_file(path)
 
     def _write(self, path: str, source: Path | bytes) -> None:
         if isinstance(source, bytes):
@@ -138,6 +164,14 @@ class RemoteFolder:
         except Exception as error:  # noqa: BLE001 - every library below has errors of its own
             hint = "run the same command again: what has arrived is not sent again"
             raise ToolError(f"{self.name}: cannot be reached ({_told(error)})", hint) from None
+
+
+def _written(entry: dict[str, Any]) -> float | None:
+    """When a file was written, in seconds since 1970; None where its protocol does not tell."""
+    told = entry.get("mtime")
+    if isinstance(told, datetime):
+        return told.timestamp()
+    return float(told) if isinstance(told, (int, float)) else None
 
 
 class _AbsentError(ToolError):

@@ -5,7 +5,8 @@
     artifacts/<stage>-<id16>.json    an artifact's manifest, written when all its blobs are there
     runs/<name>.json                 a run file, written when all its artifacts are there
     tags/<tag>                       name of a run
-    tmp/                             what is being written, where a file does not appear in one step
+    tmp/                             what is being written, where a file does not appear in one step; a push removes
+                                     what is older than a day: a killed one left it
 
 Nothing is named by anything that is not checked: names here are digests, or match the patterns below.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 
 from earshot.core.errors import ArtifactError
 from earshot.pipeline.remote.folder import RemoteFolder
@@ -21,6 +23,7 @@ from earshot.pipeline.remote.folder import RemoteFolder
 MARKER = "earshot-remote.json"
 SCHEMA = "earshot.remote/1"
 MAX_TAG_BYTES = 200
+MAX_NAMES = 10_000
 _MARKER_BYTES = 4096
 _ARTIFACT = re.compile(r"([a-z][a-z0-9_]{0,31}-[0-9a-f]{16})\.json")
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
@@ -42,18 +45,28 @@ def artifacts(remote: RemoteFolder) -> list[str]:
 
 
 def runs(remote: RemoteFolder) -> list[str]:
-    """Names of all runs there."""
-    return sorted(path[: -len(".json")] for path in remote.sizes("runs") if re.fullmatch(_NAME + r"\.json", path))
+    """Names of all runs there. Raises ArtifactError where there are too many."""
+    paths = _few(remote, "runs", (path for path in remote.sizes("runs") if re.fullmatch(_NAME + r"\.json", path)))
+    return [path[: -len(".json")] for path in paths]
 
 
 def tags(remote: RemoteFolder) -> dict[str, str]:
-    """Tag -> name of its run. Raises ArtifactError for a tag that names none."""
+    """Tag -> name of its run. Raises ArtifactError for a tag that names none, and where there are too many."""
     found = {}
-    for tag in sorted(path for path in remote.sizes("tags") if re.fullmatch(_NAME, path)):
+    for tag in _few(remote, "tags", (path for path in remote.sizes("tags") if re.fullmatch(_NAME, path))):
         name = (remote.read(f"tags/{tag}", MAX_TAG_BYTES) or b"").decode(errors="replace").strip()
         if not re.fullmatch(_NAME, name):
             raise ArtifactError(f"{remote.name}/tags/{tag}: names no run", "remove it there, and push the tag again")
         found[tag] = name
+    return found
+
+
+def _few(remote: RemoteFolder, folder: str, paths: Iterable[str]) -> list[str]:
+    """In order. Each is one request to the location: more than anybody makes are not even begun with."""
+    found = sorted(paths)
+    if len(found) > MAX_NAMES:
+        hint = "remove those that nobody needs, or give another location"
+        raise ArtifactError(f"{remote.name}/{folder}: {len(found):,} files, {MAX_NAMES:,} at most are read", hint)
     return found
 
 

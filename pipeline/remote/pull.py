@@ -114,7 +114,7 @@ class _Fetcher:
         for file, entry in manifest.files.items():
             target = folder / file
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._remote.fetch(layout.blob(entry.sha256), target, entry.bytes)
+            self._remote.fetch(layout.blob(entry.sha256), target, entry.bytes, entry.sha256, f"{file} of {name}")
 
 
 def _judged(folder: Path, source: str) -> Manifest:

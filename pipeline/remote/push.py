@@ -14,7 +14,7 @@ from earshot.pipeline.manifest import MANIFEST
 from earshot.pipeline.progress import Progress
 from earshot.pipeline.remote import layout
 from earshot.pipeline.remote.folder import RemoteFolder
-from earshot.pipeline.runs import find_run, run_names, run_path, tags
+from earshot.pipeline.runs import own_run, run_names, run_path, tags
 from earshot.pipeline.store import Artifact, Store
 from earshot.pipeline.upkeep import needed_by
 
@@ -49,13 +49,15 @@ def push(store: Store, remote: RemoteFolder, references: Sequence[str], progress
 
     Raises:
         ArtifactError: no such run; an artifact of a run is damaged; a run of that name is there with another content.
+        UsageError: a reference is a run file of another store.
         ToolError: the location cannot be reached or written.
     """
-    names = [find_run(store, reference).stem for reference in references] if references else run_names(store)
+    names = [own_run(store, reference) for reference in references] if references else run_names(store)
     folders = _artifacts(store, names, everything=not references)
     tagged = {tag: run for tag, run in tags(store).items() if run in names}
     if not layout.has_marker(remote):
         layout.write_marker(remote)
+    remote.sweep()
     there, blobs = set(layout.artifacts(remote)), set(remote.sizes("blobs").items())
     sent, travelled = [], 0
     progress.start(f"push to {remote.name}", len(folders))

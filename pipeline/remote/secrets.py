@@ -9,6 +9,9 @@ from urllib.parse import urlsplit, urlunsplit
 from earshot.core.errors import UsageError
 
 HIDDEN = "***"
+_WITH_PASSWORD = re.compile(r"://[^/@\s]*:[^/@\s]*@")
+_USER = re.compile(r"(?<=://)[^/@\s]+(?=@)")
+_QUERY = re.compile(r"(?<=[?&;])([^\s=?&;]{1,80})=[^\s&;'\"<>]+")
 _TELLING = re.compile(r"KEY|SECRET|TOKEN|PASSW|CREDENTIAL|AUTH", re.IGNORECASE)
 _SHORTEST = 6  # a shorter value is no secret, and would be found in ordinary words
 
@@ -31,6 +34,8 @@ def checked_location(location: str) -> str:
         raise UsageError(f"{parts.scheme}://...: credentials do not belong into a location", _HINT)
     if "@" in parts.netloc and (bucket or ":" in parts.netloc.rpartition("@")[0]):
         raise UsageError(f"{shown(location)}: credentials do not belong into a location", _HINT)
+    if _WITH_PASSWORD.search(location):  # behind another protocol: `simplecache::https://...`
+        raise UsageError(f"{shown(location)}: credentials do not belong into a location", _HINT)
     return location
 
 
@@ -39,12 +44,15 @@ def shown(location: str) -> str:
     parts = urlsplit(location)
     if not parts.scheme:
         return location
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    plain = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    return _USER.sub(HIDDEN, plain)
 
 
 def redacted(text: str) -> str:
-    """A text in which no value of an environment variable stands whose name tells of a secret."""
+    """A text without secrets: values of environment variables whose names tell of one, names and passwords before a
+    host, and values in an address's query, where signatures of shared links stand.
+    """
     values = {value for name, value in os.environ.items() if _TELLING.search(name) and len(value) >= _SHORTEST}
     for value in sorted(values, key=len, reverse=True):
         text = text.replace(value, HIDDEN)
-    return re.sub(r"(?<=://)[^/@\s]+(?=@)", HIDDEN, text)
+    return _QUERY.sub(rf"\1={HIDDEN}", _USER.sub(HIDDEN, text))

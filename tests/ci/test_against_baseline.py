@@ -166,6 +166,11 @@ def test_a_baseline_file_comes_back_as_it_was(tmp_path):
         (lambda text: text[: len(text) // 2], "a damaged one"),
         (lambda text: "[1, 2]", "schema is 'None'"),
         (lambda text: text.replace("99792.0", "NaN", 1), "NaN is not JSON"),
+        (lambda text: text.replace("99792.0", "1e999", 1), "does not match its digest"),
+        (lambda text: text.replace("clip004", "\\ud800", 1), "does not match its digest"),
+        (lambda text: text.replace("clip004", "\\u0000", 1), "does not match its digest"),
+        (lambda text: "[" * 100_000, "a damaged one"),
+        (lambda text: '{"a":' * 100_000, "a damaged one"),
     ],
 )
 def test_a_baseline_that_is_missing_foreign_or_damaged_is_refused(tmp_path, change, message):
@@ -239,3 +244,34 @@ def test_a_race_that_did_not_get_far_is_undecided_and_says_why():
     data = differences.render_json(pair, list(pair.differences()), [found])
     schema("differences.schema.json").validate(json.loads(data))
     assert "not decidable: frame" in differences.render_markdown(pair, list(pair.differences()), [])
+
+
+def test_names_in_a_baseline_steer_no_report(tmp_path):
+    """A baseline anyone may write, its digest right: what its clips are called is shown, and does nothing."""
+    names = ("\x1b[2J", "a\nb", "x\0y", "../../etc", "<b>", *(f"clip{number:03}" for number in range(5, 120)))
+    base, candidate = (make(name, pesq) for name, pesq in (("base", clips()), ("here", [v - 0.5 for v in clips()])))
+    sides = []
+    for side in (base, candidate):
+        scores = side.scores[INT8].model_copy(update={"clips": names})
+        values = list(scores.values["pesq_wb"])
+        if side is candidate:
+            values[:5] = [value - 1 - number / 10 for number, value in enumerate(values[:5])]
+        scores = scores.model_copy(update={"values": {"pesq_wb": tuple(values)}})
+        sides.append(side.model_copy(update={"scores": {INT8: scores}}))
+    path = tmp_path / "base.json"
+    path.write_text(baseline_text(sides[0]))
+    pair = Pair(read_baseline(path), sides[1])
+    found = list(pair.differences())
+    (quality,) = (one for one in found if one.metric == "pesq_wb")
+    assert [clip for clip, _ in quality.worst] == ["<b>", "../../etc", "x\0y"]
+    judged = verdict(pair, metric="pesq_wb", max_loss=0.1)
+    run = Run(name="r", status="complete", rows=sides[1].rows)
+    texts = [
+        differences.render_markdown(pair, found, [judged]), markdown.render(run, [judged]),
+        annotations.render([judged]), junit.render(run, [judged]),
+    ]  # fmt: skip
+    for text in texts:
+        assert "etc" in text
+        assert not set("\x1b\0") & set(text)
+    assert all("<b>" not in text for text in (*texts[:2], texts[3]))  # an annotation is text
+    assert annotations.render([judged]).count("\n") == 1

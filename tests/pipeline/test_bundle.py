@@ -1,5 +1,6 @@
 """Bundles of a real run: the same bytes twice, a card that tells the truth, a bill of materials, a gate that holds."""
 
+import html
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 from earshot.pipeline.bundle.sbom import _files
 from earshot.pipeline.cli.main import application
+from earshot.pipeline.store import Store
 
 SCHEMA_HINT = (
     "CycloneDX's published schemas: python3 -m venv V && V/bin/pip install cyclonedx-python-lib "
@@ -90,11 +92,12 @@ def test_the_card_says_what_was_measured(store, bundled):
     (row,) = [row for row in run["rows"] if row["row"] == "convert:int8"]
     card = (bundled("pi") / "MODEL_CARD.md").read_text()
     assert card.startswith(f"# {run['name']}\n")
-    lines = card.splitlines()
+    lines = html.unescape(card).splitlines()
     for found in row["measurements"]:
-        shown = [line for line in lines if line.startswith(f"| {found['metric']} |".replace("[", "&#91;"))]
-        assert shown or "[" in found["metric"], found["metric"]
-        assert all(found["provenance"] in line for line in shown)
+        shown = [line for line in lines if line.startswith(f"| {found['metric']} |")]
+        on = [line for line in shown if f"| {found['target']} |" in line] if found.get("target") else shown
+        assert len(on) == 1, found["metric"]
+        assert found["provenance"] in on[0] and f"| {found['n']}" in on[0]
     (score,) = [one for one in row["measurements"] if one["metric"] == "si_sdr"]
     (line,) = [line for line in lines if line.startswith("| si_sdr |")]
     assert f"| {score['value']:.6g} dB |" in line and f"| {score['n']} |" in line
@@ -233,3 +236,45 @@ def test_verifying_needs_neither_torch_nor_a_runtime(bundled):
     )
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def changed_run(store, folder, **changes):
+    """A copy of the store in which the run says otherwise; returns its root."""
+    root = folder / "store"
+    shutil.copytree(store, root)
+    (path,) = (root / "runs").glob("*.json")
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    return root
+
+
+def test_a_run_whose_quality_could_not_be_scored_is_bundled_and_says_so(store, tmp_path):
+    (path,) = (store / "runs").glob("*.json")
+    artifacts = json.loads(path.read_text())["artifacts"]
+    root = changed_run(store, tmp_path)
+
+    def produce(out, work):
+        (out / "scores.json").write_text('{"unavailable": "the data is gone"}')
+        return []
+
+    unscored = Store(root).build("quality", 1, config={"of": "a test"}, inputs={}, producer=produce)
+    (path,) = (root / "runs").glob("*.json")
+    run = json.loads(path.read_text())
+    path.write_text(json.dumps(run | {"artifacts": artifacts | {"quality of convert:int8": unscored.id}}))
+    out = tmp_path / "b.zip"
+    done = earshot(root, "bundle", "--target", "pi", "--out", str(out), "--anyway")
+    assert done.exit_code == 0, done.stderr
+    with zipfile.ZipFile(out) as archive:
+        card = archive.read("MODEL_CARD.md").decode()
+    assert "| test set | not stated |" in card
+    assert earshot(store, "verify", str(out)).exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["../../evil", "/tmp/evil", "a\nb", "x\x1b[2J", "a\0b", ""])
+def test_a_runs_name_is_no_path_to_write_to(store, tmp_path, monkeypatch, name):
+    root = changed_run(store, tmp_path, name=name)
+    monkeypatch.chdir(tmp_path)
+    before = set(tmp_path.rglob("*.zip")) | set(tmp_path.parent.glob("*.zip"))
+    done = earshot(root, "bundle", "--target", "pi")
+    assert done.exit_code == 2 and "is not a fit name" in done.stderr
+    assert "\x1b" not in done.output and len(done.stderr.splitlines()) == 2
+    assert set(tmp_path.rglob("*.zip")) | set(tmp_path.parent.glob("*.zip")) == before

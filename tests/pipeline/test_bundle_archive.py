@@ -8,12 +8,14 @@ import subprocess
 import zipfile
 
 import pytest
+from click.testing import CliRunner
 
 from earshot.core.errors import ArtifactError, UsageError
 from earshot.pipeline.bundle.archive import MAX_FILES, read_archive, write_archive
 from earshot.pipeline.bundle.description import sums_text
 from earshot.pipeline.bundle.signature import sign
 from earshot.pipeline.bundle.verify import verify
+from earshot.pipeline.cli.main import application
 
 PAYLOAD = {
     "README.md": b"read me\n",
@@ -136,7 +138,22 @@ def hostile(name, content=b"x", compression=zipfile.ZIP_STORED):
 
 
 @pytest.mark.parametrize(
-    "name", ["../out.txt", "/etc/out.txt", "a/../../out", "C:\\out", "a//b", "./a", "a/.", "-\u202e.txt", "a b", "é"]
+    "name",
+    [
+        "../out.txt",
+        "/etc/out.txt",
+        "a/../../out",
+        "C:\\out",
+        "a//b",
+        "./a",
+        "a/.",
+        "-\u202e.txt",
+        "a b",
+        "é",
+        "a\nb",
+        "\x1b[2J",
+        "a" * 81,
+    ],
 )
 def test_paths_that_leave_the_bundle(check, tmp_path, name):
     before = set(tmp_path.iterdir()) | {tmp_path / "given.zip"}
@@ -144,6 +161,26 @@ def test_paths_that_leave_the_bundle(check, tmp_path, name):
     assert set(tmp_path.iterdir()) == before
     with pytest.raises(ValueError, match="no path for a bundle"):
         write_archive({name: b""})
+
+
+def test_a_name_that_ends_early_is_found(check):
+    """Readers stop at a NUL: what the archive calls `README.md\\0x` would be read, and unpacked, as README.md."""
+    files = bundle_files()
+    whole = write_archive(files)
+    assert check(whole) == []
+    changed = write_archive(files | {"README.mdzx": files["README.md"]}).replace(b"README.mdzx", b"README.md\0x")
+    assert check(changed)
+
+
+def test_words_of_a_bundle_do_not_steer_the_terminal(tmp_path):
+    path = tmp_path / "b.zip"
+    path.write_bytes(write_archive(bundle_files(run="\x1b[2Jrun\n::error::x\u202e", device="\ud800")))
+    done = CliRunner().invoke(application, ["verify", str(path)])
+    assert done.exit_code == 0 and len(done.stdout.splitlines()) == 2
+    path.write_bytes(write_archive(bundle_files(contents={"\x1b[2J\nmissing": "a file"})))
+    refused = CliRunner().invoke(application, ["verify", str(path)])
+    assert refused.exit_code == 1
+    assert not set("\x1b\u202e") & set(done.output + refused.output)
 
 
 def test_a_name_there_twice_is_refused(check):

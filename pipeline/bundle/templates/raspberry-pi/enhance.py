@@ -38,7 +38,10 @@ def read_wav(path, rate):
 
 
 def write_wav(path, samples, rate):
-    """A 16-bit WAV of samples float32 [frames, channels]; what is too loud is clipped."""
+    """A 16-bit WAV of samples float32 [frames, channels]; what is too loud is clipped.
+
+    As libsndfile writes it, so that the file is earshot's own: rounded to 32 bits, of which the upper 16 are kept.
+    """
     wide = np.clip(np.rint(samples.astype(np.float64) * 2**31), -(2**31), 2**31 - 1).astype(np.int64)
     with wave.open(str(path), "wb") as file:
         file.setparams((samples.shape[1], 2, rate, 0, "NONE", ""))

@@ -99,6 +99,32 @@ def test_a_secret_with_a_slash_in_it_is_refused_unsaid():
     assert not any(part in str(caught.value) for part in ("AKIAKEY", "half", "bucket"))
 
 
+@pytest.mark.parametrize(
+    "location",
+    [
+        "https://127.0.0.1:9/cache?sig=TOPSECRETSIG&se=2026",
+        "http://127.0.0.1:9/cache?X-Amz-Signature=TOPSECRETSIG",
+        "simplecache::http://127.0.0.1:9/cache?token=TOPSECRETSIG",
+    ],
+)
+@pytest.mark.parametrize("command", ["push", "pull"])
+def test_what_stands_in_a_query_is_never_said(tmp_path, location, command):
+    """Signatures of shared links stand there; the libraries below quote the address they could not reach."""
+    ask = ["--debug", command, location, "--store", str(tmp_path / "store"), "--quiet"]
+    done = CliRunner().invoke(application, ask)
+    assert done.exit_code in (2, 3) and "error: " in done.output
+    assert "TOPSECRETSIG" not in done.output
+
+
+def test_queries_are_masked_wherever_they_are_quoted():
+    said = "Cannot connect to https://h/x?sig=ab%2Fc&se=2026-01-01 [why?] or 'http://h/y;token=abc' at 3 = 3"
+    assert redacted(said) == ("Cannot connect to https://h/x?sig=***&se=*** [why?] or 'http://h/y;token=***' at 3 = 3")
+    assert shown("https://host/cache?sig=abc#x") == "https://host/cache"
+    with pytest.raises(UsageError, match="credentials do not belong") as caught:
+        checked_location("simplecache::https://me:hunter22@host/cache")
+    assert "hunter22" not in str(caught.value)
+
+
 def test_values_of_the_environment_are_taken_out(monkeypatch):
     monkeypatch.setenv("MY_STORAGE_TOKEN", "abcdef123456")
     monkeypatch.setenv("MY_STORAGE_PATH", "plainvalue")
