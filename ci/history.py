@@ -60,9 +60,9 @@ class Point:
         failed: the run failed half-way.
         number: None where it was not measured: a gap.
         reason: why there is a gap.
-        since: the run before that has a number.
-        change: to that run's number, where they compare.
-        apart: why they do not.
+        since: the newest run before whose number compares, None where none does.
+        change: to that run's number.
+        apart: why it does not compare with the number right before it.
     """
 
     name: str
@@ -188,7 +188,7 @@ def _refuse_metric(metric: str, measured: Iterable[str]) -> None:
 
 def _points(entries: Sequence[Entry], metric: str, row: str | None, target: str | None) -> tuple[Point, ...]:
     points: list[Point] = []
-    last: tuple[Entry, Number] | None = None
+    newest: list[tuple[Entry, Number]] = []  # of numbers that compare with each other, the latest last
     for entry in entries:
         plain = Point(entry.name, entry.tags, entry.made, entry.failed)
         here = entry.row(row)
@@ -196,14 +196,17 @@ def _points(entries: Sequence[Entry], metric: str, row: str | None, target: str 
         if number is None:
             points.append(replace(plain, reason=_why_gap(entry, here, row, metric, target)))
             continue
-        if last is None:
-            points.append(replace(plain, number=number))
-        else:
-            before = last[1]
-            apart = why_apart(number, before, label(last[0].tags, last[0].name))
-            change = None if apart else number.value - before.value
-            points.append(replace(plain, number=number, since=last[0].name, change=change, apart=apart))
-        last = entry, number
+        found = replace(plain, number=number)
+        if newest:
+            before, value = newest[-1]
+            found = replace(found, apart=why_apart(number, value, label(before.tags, before.name)))
+        for index, (before, value) in reversed(list(enumerate(newest))):
+            if why_apart(number, value, "") is None:
+                found = replace(found, since=before.name, change=number.value - value.value)
+                del newest[index]
+                break
+        newest.append((entry, number))
+        points.append(found)
     return tuple(points)
 
 

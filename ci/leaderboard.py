@@ -27,6 +27,7 @@ class Place:
 
     Attributes:
         name, tags, made: of the run.
+        title: what it is called among the others.
         row: the row, None where the run has none.
         verdict: the worst that the gate said of it, None where nothing was judged.
         target: where the cost was measured.
@@ -38,7 +39,8 @@ class Place:
     name: str
     tags: tuple[str, ...]
     made: datetime | None
-    row: str | None
+    title: str
+    row: str | None = None
     verdict: Status | None = None
     target: str | None = None
     numbers: tuple[Number | None, ...] = (None, None, None)
@@ -49,11 +51,6 @@ class Place:
     def on_front(self) -> bool:
         """Whether it is ranked and beaten by none."""
         return self.reason is None and not self.beaten_by
-
-    @property
-    def title(self) -> str:
-        """Its run as people call it, and its row."""
-        return f"{label(self.tags, self.name)} {self.row or ''}".strip()
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,8 @@ def _check(axes: Axes) -> None:
 
 
 def _places(entry: Entry, axes: Axes, target: str | None, every_row: bool) -> Iterable[Place]:
-    plain = Place(entry.name, entry.tags, entry.made, None, reason=entry.problem)
+    called = label(entry.tags, entry.name)
+    plain = Place(entry.name, entry.tags, entry.made, called, reason=entry.problem)
     if entry.evidence is None:
         yield plain
         return
@@ -135,9 +133,12 @@ def _places(entry: Entry, axes: Axes, target: str | None, every_row: bool) -> It
     if not rows:
         yield replace(plain, reason=_why_failed(entry) or "it has no row that ships")
     for row in rows:
+        title = f"{called} {row.row}" if every_row else called
         measured = dict.fromkeys(found.target for found in row.find(axes[1]))
         for name in [target] if target else (measured or {None: None}):
-            yield _place(entry, row, axes, replace(plain, row=row.row, target=name, verdict=_verdict(entry, row)))
+            yield _place(
+                entry, row, axes, replace(plain, title=title, row=row.row, target=name, verdict=_verdict(entry, row))
+            )
 
 
 def _place(entry: Entry, row: Row, axes: Axes, plain: Place) -> Place:

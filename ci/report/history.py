@@ -45,8 +45,8 @@ def render(history: History, width: int = 100) -> RenderableType:
             table.add_column(
                 title, justify="right" if title in {"", "value", "change", "n"} else "left", overflow="fold"
             )
-        for number, point in enumerate(series.points, 1):
-            cells = [Text(cell) for cell in cells_of(point, number)]
+        for index, point in enumerate(series.points):
+            cells = [Text(cell) for cell in cells_of(series, index)]
             if (good := is_better(history, point)) is not None:
                 cells[5].stylize("green" if good else "red")
             table.add_row(*cells, style="dim" if point.number is None else "")
@@ -107,8 +107,9 @@ def heading(history: History, series: Series) -> str:
     return clean(text.removesuffix("s") if count == 1 else text)
 
 
-def cells_of(point: Point, number: int) -> tuple[str, ...]:
-    """One line of the table in the order of `HEADER`."""
+def cells_of(series: Series, index: int) -> tuple[str, ...]:
+    """One line of the table in the order of `HEADER`; numbered from 1."""
+    point, number = series.points[index], index + 1
     found = point.number
     made = f"{point.made:%Y-%m-%d %H:%M}" if point.made else NOT_MEASURED
     name = f"{label(point.tags, point.name)} ({point.name})" if point.tags else point.name
@@ -118,21 +119,23 @@ def cells_of(point: Point, number: int) -> tuple[str, ...]:
         one = found.measurement
         how = ", ".join((WORDS.get(one.provenance, str(one.provenance)), *one.flags))
         value = quantity(found.value)
-        cells = (str(number), name, made, found.row, value, change_words(point), str(one.n), how)
+        cells = (str(number), name, made, found.row, value, change_words(series, index), str(one.n), how)
     return tuple(clean(cell) for cell in cells)
 
 
-def change_words(point: Point) -> str:
-    """The change to the number before: `+0.02 (1.3 %)`, `same`, `does not compare`, `-` for the first."""
-    if point.number is None or point.since is None:
+def change_words(series: Series, index: int) -> str:
+    """`+0.02 (1.3 %)`, `same`, `does not compare`, `-` for the first; `… since 4` where other numbers lie between."""
+    point = series.points[index]
+    before = [other.name for other in series.points[:index] if other.number]
+    if point.number is None or not before:
         return NOT_MEASURED
-    if point.change is None:
+    if point.change is None or point.since is None:
         return "does not compare"
-    if point.change == 0:
-        return "same"
-    before = point.number.value - point.change
-    share = f" ({short(100 * abs(point.change / before))} %)" if before else ""
-    return f"{point.change:+.3g}{share}"
+    value = point.number.value - point.change
+    share = f" ({short(100 * abs(point.change / value))} %)" if value else ""
+    words = f"{point.change:+.3g}{share}" if point.change else "same"
+    names = [other.name for other in series.points]
+    return words if point.since == before[-1] else f"{words} since {names.index(point.since) + 1}"
 
 
 def limit_words(limit: Limit, unit: str) -> str:
@@ -211,7 +214,7 @@ def render_markdown(history: History) -> str:
     """Tables with their remarks."""
     parts = []
     for series in history.series:
-        rows = [cells_of(point, number) for number, point in enumerate(series.points, 1)]
+        rows = [cells_of(series, index) for index in range(len(series.points))]
         parts += [f"### {markdown.escape(heading(history, series))}", markdown.table(("no.", *HEADER[1:]), rows)]
         limits = [f"limit: {limit_words(one, series.unit)} ({one.budget})" for one in series.limits]
         parts += [markdown.escape(line) for line in (*limits, *remarks(history, series))]

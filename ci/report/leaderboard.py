@@ -51,7 +51,7 @@ def heading(table: Table) -> str:
     where = f"on {table.target}: " if table.target else ""
     count = len(table.places)
     apart = f"; a table of its own: {table.apart}" if table.apart else ""
-    return clean(f"{where}{count} {'row' if count == 1 else 'rows'} that compare{'s' * (count == 1)}{apart}")
+    return clean(f"{where}{count} {'row' if count == 1 else 'rows'}{apart}")
 
 
 def cells_of(place: Place) -> tuple[str, ...]:

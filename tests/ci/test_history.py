@@ -41,6 +41,14 @@ def test_changes_are_to_the_number_before():
     assert [one.apart for one in found] == [None] * 3
 
 
+def test_a_number_is_held_against_the_newest_before_that_compares():
+    history = trace([entry("a", (1.0, 1.0)), entry("b", (5.0, 5.0), dataset="two"), entry("c", (2.0, 1.0))], "pesq_wb")
+    last = history.series[0].points[2]
+    assert (last.since, last.change) == ("a", 0.5) and "another evaluation set: two in b" in last.apart
+    assert "+0.5 (50 %) since 1" in text(history)
+    assert [report.joined(history.series[0], index) for index in range(3)] == [False, False, False]
+
+
 def test_a_metric_of_one_group():
     assert [one.number.value for one in points([entry("a", (2.0, 3.0, 4.0))], "pesq_wb[even]")] == [3.0]
 
@@ -228,7 +236,7 @@ def test_json_keeps_all_of_it_and_its_schema():
     assert (series["points"][1]["reason"], series["points"][3]["change"]) == ("gone", 0)
     assert series["limits"] == [{"value": 2.2, "side": "min", "budget": "pesq_wb ≥ 2.2 MOS", "severity": "fail"}]
     assert data["notes"] == ["a note"]
-    for wrong in ({"reason": "and a number"}, {"since": 3}, {"more": 1}):
+    for wrong in ({"reason": "and a number"}, {"since": "a"}, {"more": 1}):
         with pytest.raises(jsonschema.ValidationError):
             point = series["points"][0] | wrong
             schema("history.schema.json").validate(data | {"series": [series | {"points": [point]}]})

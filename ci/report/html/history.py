@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from earshot.ci.history import History, Point, Series, label
+from earshot.ci.history import History, Series, label
 from earshot.ci.report import history as words
 from earshot.ci.report.html import svg
 from earshot.ci.report.html.page import Mark, figure, page, section, table, text
@@ -19,14 +19,14 @@ def render(history: History) -> str:
 
 def _series(history: History, series: Series) -> str:
     header = ("no.", *words.HEADER[1:])
-    rows = [_cells(history, point, number) for number, point in enumerate(series.points, 1)]
+    rows = [_cells(history, series, index) for index in range(len(series.points))]
     said = "\n".join(f'<p class="quiet">{text(line)}</p>' for line in words.remarks(history, series))
     return section(words.heading(history, series), _chart(series), table(header, rows, (0, 2, 4, 5, 6)), said)
 
 
-def _cells(history: History, point: Point, number: int) -> list[str | Mark]:
-    cells: list[str | Mark] = list(words.cells_of(point, number))
-    if (good := words.is_better(history, point)) is not None:
+def _cells(history: History, series: Series, index: int) -> list[str | Mark]:
+    cells: list[str | Mark] = list(words.cells_of(series, index))
+    if (good := words.is_better(history, series.points[index])) is not None:
         cells[5] = Mark(str(cells[5]), "good" if good else "bad")
     return cells
 
@@ -37,7 +37,7 @@ def _chart(series: Series) -> str:
     for index, point in enumerate(series.points):
         found = point.number
         form = svg.FORMS[found.measurement.provenance if found else Provenance.MEASURED]
-        shown = ", ".join(words.cells_of(point, index + 1)[3:]) if found else point.reason or ""
+        shown = ", ".join(words.cells_of(series, index)[3:]) if found else point.reason or ""
         joined, broken = words.joined(series, index), point.apart is not None
         knots.append(
             svg.Knot(label(point.tags, point.name), found.value if found else None, shown, joined, broken, form)

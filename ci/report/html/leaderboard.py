@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from earshot.ci.history import label
 from earshot.ci.leaderboard import Axes, Leaderboard, Place, Table, better_or_equal
 from earshot.ci.report import leaderboard as words
 from earshot.ci.report.html import svg
@@ -43,10 +42,7 @@ def _cells(place: Place) -> list[str | Mark]:
 
 def _chart(axes: Axes, one: Table, metric: int) -> str:
     places = sorted(one.places, key=lambda place: not place.on_front)  # the front gets its labels first
-    rows = {place.row for place in places}
-    points = [
-        _point(place, metric, place.title if len(rows) > 1 else label(place.tags, place.name)) for place in places
-    ]
+    points = [_point(place, metric) for place in places]
     x = _axis(axes[metric], one, metric)
     y = _axis(axes[QUALITY], one, QUALITY)
     drawing = svg.scatter(points, x, y, steps(axes, one, metric))
@@ -69,12 +65,12 @@ def steps(axes: Axes, one: Table, metric: int) -> list[tuple[float, float]]:
     return corners
 
 
-def _point(place: Place, metric: int, called: str) -> svg.Point:
+def _point(place: Place, metric: int) -> svg.Point:
     cost = place.numbers[COST]
     form = svg.FORMS[cost.measurement.provenance] if cost else "full"
     shown = f"{place.title}: " + ", ".join(words.number_words(number) for number in place.numbers)
     tone = ON_FRONT if place.on_front else BEATEN
-    return svg.Point(called, _value(place, metric), _value(place, QUALITY), shown, tone, form)
+    return svg.Point(place.title, _value(place, metric), _value(place, QUALITY), shown, tone, form)
 
 
 def _value(place: Place, metric: int) -> float:
