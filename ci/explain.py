@@ -14,7 +14,7 @@ from earshot.ci.metrics import known_metric
 from earshot.ci.run_file import Run
 from earshot.ci.verdict import Status, Verdict
 from earshot.ci.waterfall import NOISY, Waterfall, waterfall
-from earshot.ci.waterfall_text import sentences, step
+from earshot.ci.waterfall_text import sentences
 from earshot.ci.worst_clips import worst_clips
 
 BASELINE = "the baseline"
@@ -170,9 +170,3 @@ def _result(comparison: Comparison, target: str, row: str) -> ModelResult | None
         if device.target == target:
             return next((one for one in device.results if one.model == row), None)
     return None
-
-
-def step_that_lost(finding: Finding) -> str:
-    """The step that lost most, in words; empty where none did."""
-    fall = finding.waterfall
-    return step(fall, fall.worst) if fall and fall.worst else ""

@@ -117,53 +117,104 @@ class Layer:
     Attributes:
         index: its place in the float graph.
         name, location: operator, and the name of its first output.
+        pattern: what names it in `quantize.keep_wide`, and no other.
         sqnr_db: power of its float output over the power of the integer file's error there, dB; errors of all layers
             before it are in it.
-        own_sqnr_db: the same with exact inputs: its own rounding alone.
-        raised_snr_db: SNR of the masks, dB, of a file with this layer on 16 bits.
-        gain_db: what that is better than the file as it is; None where it was not raised.
-        bytes_more: how much larger that file is.
-        macs: multiply-accumulates of the layer a frame, on 16-bit activations then.
-        why_not: why it cannot be raised.
+        own_sqnr_db: the same with exact inputs: its own rounding alone, simulated.
+        simulated_gain_db: what 16 bits for it would gain the masks, in the reference.
+        gain_db: what they gain them in a file that was made so and run; None where none was.
+        bytes_more, state_bytes_more: how much larger that file is, and its states.
+        operators: how many operators have 16 bits in it, the layer and those that read it.
+        macs: multiply-accumulates of these a frame.
+        why_not: why no such file could be made.
     """
 
     index: int
     name: str
     location: str
+    pattern: str
     sqnr_db: float
     own_sqnr_db: float | None = None
-    raised_snr_db: float | None = None
+    simulated_gain_db: float | None = None
     gain_db: float | None = None
     bytes_more: int | None = None
+    state_bytes_more: int | None = None
+    operators: int = 0
     macs: int = 0
     why_not: str = ""
 
 
 @dataclass(frozen=True)
+class Together:
+    """Several layers on 16 bits in one file: what that gains, and what it takes more of.
+
+    Attributes:
+        patterns: of the layers, for `quantize.keep_wide`.
+        gain_db: of the masks.
+        bytes_more, state_bytes_more: of the file, of its states.
+    """
+
+    patterns: tuple[str, ...]
+    gain_db: float
+    bytes_more: int
+    state_bytes_more: int
+
+
+@dataclass(frozen=True)
 class Layers:
-    """The layers of an integer file, lowest signal-to-quantisation-noise ratio first.
+    """The layers of an int8 file: those that lose most to rounding, and those for which 16 bits would gain most.
 
     Attributes:
         row: the row whose file it is.
-        layers: some of them.
-        count: how many operators compute values.
+        layers: some of them, largest gain first.
+        count: how many compute on integers.
         mask_snr_db: SNR of the file's masks against the float file's, dB.
-        all_raised_snr_db: of the file whose activations all have 16 bits (int16x8); None where it was not made.
-        frames: streamed through both files.
+        wide_snr_db: the same of the file whose activations all have 16 bits (int16x8).
+        together: all layers that gain, in one file; None where no two do.
+        frames: streamed.
         seconds: of sound.
         sound: which sound.
-        method: how the numbers came to be.
+        simulated_frames: of these, how many the simulated gains stand on; 0 where there are none.
+        missing: what could not be measured, and why.
     """
 
     row: str
     layers: tuple[Layer, ...]
     count: int
     mask_snr_db: float
-    all_raised_snr_db: float | None
+    wide_snr_db: float
+    together: Together | None
     frames: int
     seconds: float
     sound: str
-    method: str
+    simulated_frames: int = 0
+    missing: str = ""
+
+    @property
+    def lowest(self) -> Layer:
+        """The layer with the lowest ratio of its own; where none is known, the lowest of all."""
+        own = [layer for layer in self.layers if layer.own_sqnr_db is not None]
+        return (
+            min(own, key=lambda one: one.own_sqnr_db or 0.0) if own else min(self.layers, key=lambda one: one.sqnr_db)
+        )
+
+    @property
+    def best(self) -> Layer | None:
+        """The layer that was built on 16 bits and gained most; None where none gained anything."""
+        built = [layer for layer in self.layers if (layer.gain_db or 0.0) > 0]
+        return max(built, key=lambda one: one.gain_db or 0.0, default=None)
+
+
+def read_layers(data: Any) -> Layers:
+    """Layers from plain JSON data. Raises TypeError or KeyError where it is of another form."""
+    together = data.get("together")
+    return Layers(
+        **{
+            **data,
+            "layers": tuple(Layer(**one) for one in data["layers"]),
+            "together": Together(**{**together, "patterns": tuple(together["patterns"])}) if together else None,
+        }
+    )
 
 
 @dataclass(frozen=True)
@@ -198,6 +249,7 @@ class Explanation:
 
 
 def _filled(value: Any) -> Any:
+    """Data of dataclasses as JSON has it, without what holds nothing."""
     if isinstance(value, dict):
         return {key: _filled(item) for key, item in value.items() if item is not None and item not in ("", ())}
     if isinstance(value, list | tuple):

@@ -84,10 +84,10 @@ def _lost(fall: Waterfall) -> str:
             f"{which} lost {amount(loss, fall.unit)}, which other steps made good: {thing(last.row)} lies "
             f"{amount(-total, fall.unit)} {_above(fall)} {thing(first.row)}"
         )
-    if loss > total * 1.005:
+    if loss > total * 1.02:
         gained = amount(loss - total, fall.unit)
         return f"{which} lost {amount(loss, fall.unit)}; other steps {between} gained {gained} of it back"
-    if loss > total * 0.995:
+    if loss > total * 0.98:
         return f"{which} lost all of the {amount(total, fall.unit)} {between}"
     return f"{which} lost {amount(loss, '1')} of the {amount(total, fall.unit)} {between}"
 

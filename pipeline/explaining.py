@@ -11,11 +11,12 @@ from earshot.ci.run_file import Run
 from earshot.ci.verdict import Status, Verdict
 from earshot.pipeline.comparing import compare_stored_run
 from earshot.pipeline.evidence import gather
+from earshot.pipeline.layers import stored_layers
 from earshot.pipeline.store import Store
 
 
 def explain_run(run: Run, verdicts: Sequence[Verdict], store: Store, baseline: Evidence | None = None) -> Explanation:
-    """Why budgets were missed; empty where none was.
+    """Why budgets were missed, and what was measured of the layers; empty where there is neither.
 
     Args:
         run: the run.
@@ -23,14 +24,16 @@ def explain_run(run: Run, verdicts: Sequence[Verdict], store: Store, baseline: E
         store: where its artifacts lie; what is gone from it is left unexplained, and said so.
         baseline: what budgets against a baseline were compared with.
     """
+    layers = stored_layers(run, store)
     if all(verdict.status is Status.PASS for verdict in verdicts):
-        return Explanation(run.name)
+        return Explanation(run.name, layers=layers)
     gone = {title for title, identity in run.artifacts.items() if not _kept(store, identity)}
     known = Known(
         run=run,
         evidence=gather(run, store),
         comparison=compare_stored_run(run, store),
         baseline=baseline,
+        layers=layers,
         gone=frozenset(gone),
     )
     return explain(known, verdicts)

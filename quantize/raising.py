@@ -8,19 +8,20 @@ layer, and all that goes with it (`raised`), on a 16-bit grid. Built: the file i
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from earshot.quantize.graph import Graph, read_graph
+from earshot.quantize.graph import Graph, Operator, read_graph
 from earshot.quantize.integer import quantize_graph
 from earshot.quantize.metadata import FRAME, MASK
 from earshot.quantize.parity import snr_db
 from earshot.quantize.plan import QuantizedPlan
 from earshot.quantize.raised import raised
+from earshot.quantize.ranges import WEIGHTED
 from earshot.quantize.reference import Grid, Reference
 from earshot.quantize.sensitivity import Model, masks
 
@@ -45,6 +46,23 @@ class Built:
 def pattern_of(location: str) -> str:
     """The pattern for `quantize.keep_wide` that finds one output and no other."""
     return f"^{re.escape(location)}$"
+
+
+def macs_of(graph: Graph, operators: Iterable[int]) -> int:
+    """Multiplications of weights with activations a frame, of some operators."""
+    return sum(_macs(graph, graph.operators[index]) for index in operators)
+
+
+def _macs(graph: Graph, operator: Operator) -> int:
+    """Every output (of a transposed convolution: every input) takes part with one weight of each input or output."""
+    if operator.name not in WEIGHTED:
+        return 0
+    weight, sink = graph.tensors[operator.inputs[1]], graph.tensors[operator.outputs[0]]
+    if operator.name == "TRANSPOSE_CONV":
+        source = graph.tensors[operator.inputs[2]]
+        return source.size // source.shape[-1] * weight.size
+    channels = weight.shape[-1] if operator.name == "DEPTHWISE_CONV_2D" else weight.shape[0]
+    return sink.size // channels * weight.size
 
 
 def simulated_snrs(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
@@ -12,7 +14,11 @@ from earshot.ci.report.tables import plain_table
 
 CLIP_HEADER = ("clip", "part", "here", "there", "change")
 COST_HEADER = ("what", "where", "cost", "share", "runs on")
-LAYER_HEADER = ("layer", "output", "SQNR (dB)", "alone (dB)", "16 bits gain (dB)", "larger (bytes)", "MAC/frame")
+LAYER_HEADER = (
+    *("layer", "output", "SQNR dB", "alone dB", "16 bits, simulated dB", "16 bits, built dB"),
+    *("file bytes", "state bytes", "MAC/frame"),
+)
+LAYER_NUMBERS = range(2, len(LAYER_HEADER))
 
 
 def render(explanation: Explanation) -> RenderableType:
@@ -68,36 +74,59 @@ def cost_cells(costs: Costs) -> list[tuple[str, ...]]:
 
 def layer_cells(layer: Layer) -> tuple[str, ...]:
     """A layer in the order of `LAYER_HEADER`."""
-    gain = layer.why_not or NOT_MEASURED if layer.gain_db is None else f"{layer.gain_db:+.2f}"
     return (
         f"{layer.index} {clean(layer.name)}",
         clean(layer.location),
         f"{layer.sqnr_db:.1f}",
-        NOT_MEASURED if layer.own_sqnr_db is None else f"{layer.own_sqnr_db:.1f}",
-        clean(gain),
+        _decibels(layer.own_sqnr_db, ""),
+        _decibels(layer.simulated_gain_db, "+"),
+        clean(layer.why_not) or _decibels(layer.gain_db, "+"),
         NOT_MEASURED if layer.bytes_more is None else f"{layer.bytes_more:+,d}",
+        NOT_MEASURED if layer.state_bytes_more is None else f"{layer.state_bytes_more:+,d}",
         f"{layer.macs:,d}" if layer.macs else NOT_MEASURED,
     )
 
 
+def _decibels(value: float | None, sign: str) -> str:
+    if value is None:
+        return NOT_MEASURED
+    return f"{value + 0.0:{sign}.2f}" if sign else f"{value:.1f}"
+
+
 def layer_notes(layers: Layers) -> list[str]:
-    """What the table of layers stands on; the first note is the advice."""
-    notes = []
-    raised = [layer for layer in layers.layers if layer.gain_db is not None and layer.gain_db > 0]
-    if raised:
-        best = max(raised, key=lambda layer: layer.gain_db or 0.0)
-        notes.append(
-            f"{best.name} ({best.location}) on 16 bits: masks of {layers.row} {best.gain_db:+.1f} dB"
-            f" ({layers.mask_snr_db:.1f} dB as it is), {best.bytes_more or 0:+,d} bytes"
+    """What the layers say, the advice first, and what that stands on."""
+    notes = [_advice(layers)]
+    low = layers.lowest
+    if low.own_sqnr_db is not None:
+        gain = (
+            "" if low.simulated_gain_db is None else f"; 16 bits for it gain {low.simulated_gain_db:+.2f} dB, simulated"
         )
-    whole = (
-        ""
-        if layers.all_raised_snr_db is None
-        else f"; with all activations on 16 bits {layers.all_raised_snr_db:.1f} dB"
+        notes.append(f"lowest ratio by itself: {low.name} ({low.location}), {low.own_sqnr_db:.1f} dB{gain}")
+    notes.append(
+        f"masks of {layers.row} against the float file: {layers.mask_snr_db:.1f} dB; "
+        f"{layers.wide_snr_db:.1f} dB with all activations on 16 bits"
     )
-    notes.append(f"masks of {layers.row} against the float file: {layers.mask_snr_db:.1f} dB{whole}")
-    notes.append(f"{layers.frames} frames ({layers.seconds:.1f} s) of {layers.sound}; {layers.method}")
-    return [clean(note) for note in notes]
+    together = layers.together
+    if together is not None:
+        patterns = ", ".join(f"'{one}'" for one in together.patterns)
+        notes.append(
+            f"all {len(together.patterns)} that gain in one file: {together.gain_db:+.2f} dB, file "
+            f"{together.bytes_more:+,d} bytes, states {together.state_bytes_more:+,d} bytes: "
+            f"quantize.keep_wide: [{patterns}]"
+        )
+    simulated = f", gains simulated on {layers.simulated_frames}" if layers.simulated_frames else ""
+    notes.append(f"{layers.count} layers, {layers.frames} frames ({layers.seconds:.1f} s) of {layers.sound}{simulated}")
+    return [clean(note) for note in (*notes, layers.missing) if note]
+
+
+def _advice(layers: Layers) -> str:
+    best = layers.best
+    if best is None:
+        return f"no single layer of {layers.row} gains from 16 bits"
+    return (
+        f"16 bits for {best.name} ({best.location}) gain the masks of {layers.row} {best.gain_db:+.2f} dB, file "
+        f"{best.bytes_more or 0:+,d} bytes: quantize.keep_wide: ['{best.pattern}']"
+    )
 
 
 def _paragraph(finding: Finding) -> Text:
@@ -125,13 +154,13 @@ def _tables(finding: Finding) -> list[RenderableType]:
 
 
 def _layers(layers: Layers) -> RenderableType:
-    title = f"layers of {clean(layers.row)}, lowest signal-to-quantisation-noise ratio first"
-    table = _table(LAYER_HEADER, [layer_cells(layer) for layer in layers.layers], (2, 3, 4, 5, 6), title)
+    title = f"layers of {clean(layers.row)}: signal-to-quantisation-noise ratio, and what 16 bits gain the masks"
+    table = _table(LAYER_HEADER, [layer_cells(layer) for layer in layers.layers], LAYER_NUMBERS, title)
     return Group(table, *(Text(note) for note in layer_notes(layers)))
 
 
 def _table(
-    header: tuple[str, ...], rows: list[tuple[str, ...]], numbers: tuple[int, ...], title: str | None = None
+    header: tuple[str, ...], rows: list[tuple[str, ...]], numbers: Sequence[int], title: str | None = None
 ) -> RenderableType:
     table = plain_table(title)
     for index, name in enumerate(header):

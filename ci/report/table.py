@@ -27,8 +27,12 @@ def render(run: Run, verdicts: Sequence[Verdict]) -> RenderableType:
         parts += ["", devices.render(compare_run(run))]
     if verdicts:
         parts += ["", render_verdicts(verdicts)]
-    parts.append(Text(summary(run, verdicts), style=STYLES[Status.PASS if passed(verdicts) else Status.FAIL]))
-    return Group(*parts)
+    return Group(*parts, render_outcome(run, verdicts))
+
+
+def render_outcome(run: Run, verdicts: Sequence[Verdict]) -> Text:
+    """The verdict in one sentence."""
+    return Text(summary(run, verdicts), style=STYLES[Status.PASS if passed(verdicts) else Status.FAIL])
 
 
 def render_verdicts(verdicts: Sequence[Verdict]) -> RenderableType:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from earshot.ci.explanation import Costs, Explanation, Finding, Layers, WorstClips
 from earshot.ci.quantity import quantity
-from earshot.ci.report.explanation import CLIP_HEADER, LAYER_HEADER, clip_cells, layer_cells, layer_notes
+from earshot.ci.report.explanation import CLIP_HEADER, LAYER_HEADER, LAYER_NUMBERS, clip_cells, layer_cells, layer_notes
 from earshot.ci.report.html import page, svg
 from earshot.ci.report.html.waterfall import draw
 
-NUMBERS_OF_CLIPS, NUMBERS_OF_LAYERS = (2, 3, 4), (2, 3, 4, 5, 6)
+NUMBERS_OF_CLIPS = (2, 3, 4)
 
 
 def parts(explanation: Explanation) -> list[str]:
@@ -70,7 +70,7 @@ def _costs(costs: Costs) -> str:
 
 
 def _layers(layers: Layers) -> str:
-    table = page.table(LAYER_HEADER, [layer_cells(one) for one in layers.layers], NUMBERS_OF_LAYERS)
+    table = page.table(LAYER_HEADER, [layer_cells(one) for one in layers.layers], LAYER_NUMBERS)
     notes = [f'<p class="quiet">{page.text(note)}</p>' for note in layer_notes(layers)]
-    heading = f"<h3>{page.text(f'Layers of {layers.row} with the lowest signal-to-quantisation-noise ratio')}</h3>"
+    heading = f"<h3>{page.text(f'Layers of {layers.row}: what rounding costs, what 16 bits gain')}</h3>"
     return "\n".join(['<div class="panel">', heading, table, *notes, "</div>"])
