@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from earshot.ci.difference import Pair
     from earshot.ci.run_file import Run
     from earshot.ci.verdict import Verdict
+    from earshot.pipeline.progress import Progress
     from earshot.pipeline.store import Store
 
 SUFFIXES = (".json", ".md", ".xml", ".html", ".csv")
@@ -61,6 +62,7 @@ def present(
     pair: Pair | None = None,
     sound: bool = True,
     annotate: bool = False,
+    quiet: bool = False,
 ) -> int:
     """Prints the run's table, writes the reports, and returns the exit code; the store knows the operators' costs."""
     from earshot.ci.report import annotations, table
@@ -70,7 +72,7 @@ def present(
     console().print(table.render(run, verdicts))
     if annotate:
         click.echo(annotations.render(verdicts), nl=False)
-    write(run, verdicts, reports, store, pair=pair, sound=sound)
+    write(run, verdicts, reports, store, pair=pair, sound=sound, quiet=quiet)
     return exit_code(verdicts)
 
 
@@ -83,13 +85,15 @@ def write(
     pair: Pair | None = None,
     sound: bool = True,
     clips: Sequence[str] = (),
+    quiet: bool = False,
 ) -> None:
     """Writes the reports; a page shows differences to the baseline, and sound of these clips or of chosen ones."""
     from earshot.core.files import write_atomic
 
     for path in reports:
         if path.suffix == ".html":
-            text = _page(run, verdicts, store, pair, sound, clips)
+            with drawer(quiet or not sound) as progress:
+                text = _page(run, verdicts, store, pair, sound, clips, progress)
         else:
             text = _text(path.suffix, run, verdicts, store)
         write_atomic(path, text)
@@ -102,12 +106,12 @@ def _page(
     pair: Pair | None,
     sound: bool,
     clips: Sequence[str],
+    progress: Progress,
 ) -> str:
     from earshot.ci.report.html.run import render
     from earshot.pipeline.run_page import make_page
 
-    with drawer(quiet=not sound) as progress:
-        return render(make_page(run, verdicts, store, pair=pair, sound=sound, clips=clips, progress=progress))
+    return render(make_page(run, verdicts, store, pair=pair, sound=sound, clips=clips, progress=progress))
 
 
 def _text(suffix: str, run: Run, verdicts: Sequence[Verdict], store: Store) -> str:

@@ -66,7 +66,14 @@ def run(
         path = run_recipe(resolved, store, progress, budgets=judged.budgets, baseline=judged.baseline)
     finished = read_run(path)
     code = present(
-        finished, finished.verdicts, reports, store, pair=judged.pair(finished, store), sound=sound, annotate=annotate
+        finished,
+        finished.verdicts,
+        reports,
+        store,
+        pair=judged.pair(finished, store),
+        sound=sound,
+        annotate=annotate,
+        quiet=quiet,
     )
     click.echo(f"run: {path}", err=True)
     raise click.exceptions.Exit(MachineError.exit_code if finished.failures else code)
