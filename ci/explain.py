@@ -18,6 +18,7 @@ from earshot.ci.waterfall_text import sentences
 from earshot.ci.worst_clips import worst_clips
 
 BASELINE = "the baseline"
+_ROUNDED = ("quantize", "convert:int8")
 _COMPARED = re.compile(r"(?:worse|better) than (?P<row>.+)$")  # as `Budget.limit_text` ends
 
 
@@ -94,12 +95,31 @@ def _of_quality(finding: Finding, verdict: Verdict, known: Known) -> Finding:
     known_values = known_metric(verdict.metric)
     if known_values is not None and not known_values.per_clip:
         return replace(finding, limit=limit, waterfall=fall, sentences=tuple(told))
+    told += _rounding(fall, known)
     clips = _clips(verdict, fall, known, higher)
     if isinstance(clips, WorstClips):
         told.append(_clips_sentence(clips))
         return replace(finding, limit=limit, waterfall=fall, sentences=tuple(told), clips=clips)
     missing = (f"clips: {clips}",) if clips else ()
     return replace(finding, limit=limit, waterfall=fall, sentences=tuple(told), missing=missing)
+
+
+def _rounding(fall: Waterfall, known: Known) -> list[str]:
+    """Which layer 16 bits would help most, where rounding to int8 lost most."""
+    if fall.worst is None or fall.worst.row not in _ROUNDED or fall.levels[-1].row != "convert:int8":
+        return []
+    if known.layers is None:
+        return [f"which layers lose most to rounding: earshot explain {known.run.name}"]
+    together, best = known.layers.together, known.layers.best
+    if together is not None and together.gain_db > (best.gain_db if best and best.gain_db else 0.0):
+        return [f"16 bits for {len(together.patterns)} layers gain the masks {together.gain_db:+.1f} dB (see layers)"]
+    if best is not None:
+        return [f"16 bits for {best.name} ({best.location}) gain the masks {best.gain_db or 0.0:+.1f} dB (see layers)"]
+    return [f"no single layer gains from 16 bits; all of them together {_all_wide(known.layers):+.1f} dB (int16x8)"]
+
+
+def _all_wide(layers: Layers) -> float:
+    return layers.wide_snr_db - layers.mask_snr_db
 
 
 def _limit(verdict: Verdict, higher: bool) -> float | None:

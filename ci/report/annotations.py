@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from earshot.ci.explanation import Explanation
 from earshot.ci.report.layout import clean
 from earshot.ci.verdict import Status, Verdict
 
 COMMANDS = {Status.FAIL: "error", Status.UNDECIDED: "error", Status.WARN: "warning"}
 
 
-def render(verdicts: Sequence[Verdict]) -> str:
-    """One line for each budget that was missed, could not be decided, or warns; empty when all passed."""
+def render(verdicts: Sequence[Verdict], explanation: Explanation | None = None) -> str:
+    """One line for each budget that was missed, could not be decided, or warns; empty when all passed.
+
+    Behind the reason stands the first thing that explains it.
+    """
     lines = []
     for verdict in verdicts:
         command = COMMANDS.get(verdict.status)
         if command:
             state = " not decidable:" if verdict.status is Status.UNDECIDED else ""
             title = _property(f"earshot:{state} {clean(verdict.budget)}")
-            lines.append(f"::{command} title={title}::{_data(clean(verdict.reason))}\n")
+            finding = explanation.of(verdict.budget) if explanation else None
+            told = [verdict.reason, *(finding.sentences[:1] if finding else ())]
+            lines.append(f"::{command} title={title}::{_data('; '.join(map(clean, told)))}\n")
     return "".join(lines)
 
 

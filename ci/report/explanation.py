@@ -1,4 +1,4 @@
-"""Why budgets were missed, as text: for a terminal, as Markdown, as JSON data."""
+"""Why budgets were missed: for a terminal, and the cells and sentences that all reports share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from earshot.ci.explanation import ClipLoss, Costs, Explanation, Finding, Layer,
 from earshot.ci.quantity import quantity
 from earshot.ci.report.layout import NOT_MEASURED, clean
 from earshot.ci.report.tables import plain_table
+from earshot.ci.waterfall import Level, Waterfall
 
 CLIP_HEADER = ("clip", "part", "here", "there", "change")
 COST_HEADER = ("what", "where", "cost", "share", "runs on")
@@ -18,32 +19,37 @@ LAYER_HEADER = (
     *("layer", "output", "SQNR dB", "alone dB", "16 bits, simulated dB", "16 bits, built dB"),
     *("file bytes", "state bytes", "MAC/frame"),
 )
+WORDS = frozenset({"row", "clip", "part", "what", "where", "runs on", "layer", "output", ""})  # columns of no numbers
 LAYER_NUMBERS = range(2, len(LAYER_HEADER))
-
-
-def render(explanation: Explanation) -> RenderableType:
-    """A paragraph a finding: what a person should know, no tables."""
-    paragraphs = [_paragraph(finding) for finding in explanation.findings]
-    if explanation.layers is not None:
-        paragraphs.append(Text("  ".join(layer_notes(explanation.layers)[:1]), style="dim"))
-    paragraphs += [Text(clean(one), style="dim") for one in explanation.missing]
-    return Group(*paragraphs)
 
 
 def render_whole(explanation: Explanation) -> RenderableType:
     """All of it, with waterfalls, clips, costs and layers as tables."""
     shown: list[RenderableType] = []
     for finding in explanation.findings:
-        shown += [_paragraph(finding), *_tables(finding), ""]
+        shown += [_paragraph(finding), *(_table(*one) for one in tables(finding)), ""]
     if explanation.layers is not None:
         shown.append(_layers(explanation.layers))
     return Group(*shown, *(Text(clean(one), style="dim") for one in explanation.missing))
 
 
-def said(finding: Finding) -> str:
-    """A finding's sentences in one line."""
-    known = [*finding.sentences, *finding.missing]
-    return "; ".join(clean(one) for one in known)
+def told(finding: Finding) -> str:
+    """All that a finding says, in one line."""
+    return "; ".join(clean(one) for one in (*finding.sentences, *finding.missing))
+
+
+def level_header(fall: Waterfall) -> tuple[str, ...]:
+    """Titles of a waterfall's columns."""
+    unit = "" if fall.unit == "1" else f" ({fall.unit})"
+    return ("row", clean(f"{fall.metric}{unit}"), "change", *([clean(fall.baseline)] if fall.baseline else []), "")
+
+
+def level_cells(fall: Waterfall, level: Level) -> tuple[str, ...]:
+    """A row of a waterfall in the order of `level_header`."""
+    value = clean(level.reason) if level.value is None else quantity(float(f"{level.value:.5g}"))
+    change = NOT_MEASURED if level.change is None else f"{level.change:+.3g}"
+    beside = [] if not fall.baseline else [NOT_MEASURED if level.base is None else quantity(float(f"{level.base:.5g}"))]
+    return (clean(level.row), value, change, *beside, "lost most" if fall.worst is level else "")
 
 
 def clip_cells(clips: WorstClips, one: ClipLoss) -> tuple[str, ...]:
@@ -130,41 +136,32 @@ def _advice(layers: Layers) -> str:
 
 
 def _paragraph(finding: Finding) -> Text:
-    return Text.assemble((clean(finding.budget), "bold"), f": {said(finding)}")
+    return Text.assemble((clean(finding.budget), "bold"), f": {told(finding)}")
 
 
-def _tables(finding: Finding) -> list[RenderableType]:
-    found: list[RenderableType] = []
+def tables(finding: Finding) -> list[tuple[tuple[str, ...], list[tuple[str, ...]]]]:
+    """The numbers behind a finding: header and rows of each table."""
+    found = []
     if finding.waterfall is not None:
-        fall, table = finding.waterfall, plain_table()
-        for title in ("row", f"{fall.metric} ({fall.unit})", "change", *([fall.baseline] if fall.baseline else [])):
-            table.add_column(clean(title), justify="left" if title == "row" else "right")
-        for level in fall.levels:
-            value = clean(level.reason) if level.value is None else quantity(float(f"{level.value:.4g}"))
-            change = NOT_MEASURED if level.change is None else f"{level.change:+.3g}"
-            mark = "  <- lost most" if fall.worst is level else ""
-            beside = [] if not fall.baseline else [NOT_MEASURED if level.base is None else f"{level.base:.4g}"]
-            table.add_row(clean(level.row), value, change + mark, *beside)
-        found.append(table)
+        fall = finding.waterfall
+        found.append((level_header(fall), [level_cells(fall, level) for level in fall.levels]))
     if finding.costs is not None:
-        found.append(_table(COST_HEADER, cost_cells(finding.costs), (2, 3)))
+        found.append((COST_HEADER, cost_cells(finding.costs)))
     if finding.clips is not None and finding.clips.clips:
-        found.append(_table(CLIP_HEADER, [clip_cells(finding.clips, one) for one in finding.clips.clips], (2, 3, 4)))
+        found.append((CLIP_HEADER, [clip_cells(finding.clips, one) for one in finding.clips.clips]))
     return found
 
 
 def _layers(layers: Layers) -> RenderableType:
     title = f"layers of {clean(layers.row)}: signal-to-quantisation-noise ratio, and what 16 bits gain the masks"
-    table = _table(LAYER_HEADER, [layer_cells(layer) for layer in layers.layers], LAYER_NUMBERS, title)
+    table = _table(LAYER_HEADER, [layer_cells(layer) for layer in layers.layers], title)
     return Group(table, *(Text(note) for note in layer_notes(layers)))
 
 
-def _table(
-    header: tuple[str, ...], rows: list[tuple[str, ...]], numbers: Sequence[int], title: str | None = None
-) -> RenderableType:
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> RenderableType:
     table = plain_table(title)
-    for index, name in enumerate(header):
-        table.add_column(name, justify="right" if index in numbers else "left", overflow="fold")
+    for name in header:
+        table.add_column(name, justify="left" if name in WORDS else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Sequence
 
 from earshot.ci.comparison import Comparison, compare_run
+from earshot.ci.explanation import Explanation
 from earshot.ci.report import devices
+from earshot.ci.report import explanation as why
 from earshot.ci.report.layout import (
     VERDICT_HEADER,
     clean,
@@ -29,11 +31,13 @@ SIGNS = {
 }
 
 
-def render(run: Run, verdicts: Sequence[Verdict]) -> str:
-    """Outcome, verdicts (missed ones first), the run table and quality by part of the test set."""
+def render(run: Run, verdicts: Sequence[Verdict], explanation: Explanation | None = None) -> str:
+    """Outcome, verdicts (missed ones first), why they were missed, the run table, quality by part of the test set."""
     parts = [f"### earshot gate: {escape(summary(run, verdicts))}"]
     if verdicts:
         parts.append(verdict_table(verdicts))
+    if explanation is not None and not explanation.empty:
+        parts += _why(explanation)
     header = ("row", *(column.header for column in columns(run)), "verdict")
     parts.append(table(header, ((line.label, *line.cells, _sign(line.status)) for line in lines(run, verdicts))))
     parts += [f"{escape(note)}" for note in notes(run)]
@@ -51,6 +55,21 @@ def escape(text: str) -> str:
     # All but these characters become entities; of the allowed ones, those that start a link or an emphasis.
     alive = r"[^\w \-.,:;()'\"/=+%≤≥≈±µ✅❌❔\u26a0\ufe0f\ufffd]|(?<!\w)_|_(?!\w)|:(?=//)|(?<=www)\."
     return re.sub(alive, lambda found: f"&#{ord(found.group())};", clean(text))
+
+
+def _why(explanation: Explanation) -> list[str]:
+    """Why budgets were missed: a sentence or two each, the numbers behind them folded away."""
+    parts = ["#### Why"] if explanation.findings else []
+    for finding in explanation.findings:
+        parts.append(f"**{escape(finding.budget)}**: {escape(why.told(finding))}")
+        tables = [table(header, rows) for header, rows in why.tables(finding)]
+        if tables:
+            parts.append("\n\n".join(["<details><summary>the numbers</summary>", *tables, "</details>"]))
+    if explanation.layers is not None:
+        parts.append(f"#### Layers of {escape(explanation.layers.row)}")
+        parts.append(table(why.LAYER_HEADER, (why.layer_cells(layer) for layer in explanation.layers.layers)))
+        parts += [escape(note) for note in why.layer_notes(explanation.layers)]
+    return [*parts, *(escape(one) for one in explanation.missing)]
 
 
 def _devices(comparison: Comparison) -> list[str]:

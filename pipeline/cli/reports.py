@@ -68,10 +68,12 @@ def present(
     from earshot.ci.report import annotations, table
     from earshot.ci.verdict import exit_code
     from earshot.pipeline.cli.tables import console
+    from earshot.pipeline.explaining import explain_run
 
-    console().print(table.render(run, verdicts))
+    explanation = explain_run(run, verdicts, store, pair.base if pair else None)
+    console().print(table.render(run, verdicts, explanation))
     if annotate:
-        click.echo(annotations.render(verdicts), nl=False)
+        click.echo(annotations.render(verdicts, explanation), nl=False)
     write(run, verdicts, reports, store, pair=pair, sound=sound, quiet=quiet)
     return exit_code(verdicts)
 
@@ -95,7 +97,7 @@ def write(
             with drawer(quiet or not sound) as progress:
                 text = _page(run, verdicts, store, pair, sound, clips, progress)
         else:
-            text = _text(path.suffix, run, verdicts, store)
+            text = _text(path.suffix, run, verdicts, store, pair)
         write_atomic(path, text)
 
 
@@ -114,11 +116,14 @@ def _page(
     return render(make_page(run, verdicts, store, pair=pair, sound=sound, clips=clips, progress=progress))
 
 
-def _text(suffix: str, run: Run, verdicts: Sequence[Verdict], store: Store) -> str:
+def _text(suffix: str, run: Run, verdicts: Sequence[Verdict], store: Store, pair: Pair | None) -> str:
     from earshot.ci.report import devices, json, junit, markdown
     from earshot.pipeline.comparing import compare_stored_run
+    from earshot.pipeline.explaining import explain_run
 
-    renderers = {".json": json.render, ".md": markdown.render, ".xml": junit.render}
-    if suffix in renderers:
-        return renderers[suffix](run, verdicts)
-    return devices.render_csv(compare_stored_run(run, store))
+    if suffix == ".csv":
+        return devices.render_csv(compare_stored_run(run, store))
+    if suffix == ".xml":
+        return junit.render(run, verdicts)
+    render = json.render if suffix == ".json" else markdown.render
+    return render(run, verdicts, explain_run(run, verdicts, store, pair.base if pair else None))
