@@ -69,7 +69,9 @@ def _explanation(rows: tuple[Row, ...], say: Callable[[str], str]) -> Explanatio
     fall = waterfall(rows, "pesq_wb", rows[-1].row)
     worst = ClipLoss(say("p232_014"), say("vbd"), 1.2, 2.4)
     lost = WorstClips("pesq_wb", "MOS", say(INT8), say(FLOAT), (worst,), 1, 120)
-    layer = Layer(3, say("CONV_2D"), say("enc0/conv"), 12.0, 20.0, 15.0, 3.0, 1024, 4096)
+    layer = Layer(3, say("CONV_2D"), say("enc0/conv"), say("enc0"), 12.0, 20.0, gain_db=3.0, bytes_more=1024)
+    layers = Layers(row=say(INT8), layers=(layer,), count=9, mask_snr_db=12.0, wide_snr_db=30.0, together=None,
+                    frames=300, seconds=4.8, sound=say("validation"), missing=say("nothing else"))  # fmt: skip
     parts = (Share(say("CONV_2D"), 900.0, 0.9, say("enc0/conv")), Share(say("ADD"), 100.0, 0.1))
     costs = Costs("operators", say("cortex-m4"), say(INT8), 1000.0, "instructions", parts, 9, say("the graph alone"))
     said = (say("rounding to int8 lost 0.3 of the 0.5 MOS between the teacher and the int8 file"),)
@@ -77,7 +79,7 @@ def _explanation(rows: tuple[Row, ...], say: Callable[[str], str]) -> Explanatio
     return Explanation(
         say("quickstart-20260101-120000"),
         (quality, Finding(say("stoi"), "warn", "stoi", say(INT8), say("cortex-m4"), said, costs=costs)),
-        Layers(say(INT8), (layer,), 9, 12.0, 30.0, 300, 4.8, say("validation"), say("streamed")),
+        layers,
         (say("the profile on phone is gone"),),
     )  # fmt: skip
 
