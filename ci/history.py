@@ -188,7 +188,7 @@ def _refuse_metric(metric: str, measured: Iterable[str]) -> None:
 
 def _points(entries: Sequence[Entry], metric: str, row: str | None, target: str | None) -> tuple[Point, ...]:
     points: list[Point] = []
-    newest: list[tuple[Entry, Number]] = []  # of numbers that compare with each other, the latest last
+    newest: list[tuple[Entry, Number]] = []  # of each kind that compares the newest, the latest last
     for entry in entries:
         plain = Point(entry.name, entry.tags, entry.made, entry.failed)
         here = entry.row(row)

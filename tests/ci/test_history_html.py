@@ -24,7 +24,10 @@ def over_runs(name=str):
 
 
 def board(name=str):
-    more = [candidate(name(f"r{index}"), 2 + index / 50, 0.001 * index, 9e5 / index) for index in range(1, 20)]
+    more = [
+        candidate(name(f"quickstart-20260101-1200{index}"), 2 + index / 50, 0.001 * index, 9e5 / index)
+        for index in range(1, 20)
+    ]
     apart = [candidate(name(f"o{index}"), 2.0, 0.1 * index, 50, dataset=name("two")) for index in (1, 2)]
     return rank([*KNOWN, *NEVER.values(), *more, *apart])
 

@@ -20,7 +20,7 @@ ROW = 30
 SPAN_TITLE, SPAN_ROW = 24, 17
 TAIL = 0.005  # share of outliers that a histogram may leave to words
 KNOT_STEP = 90
-LETTER = 6  # width of most
+LETTER = 7.2  # width of most, where phones show them larger
 LONGEST_BAR = 215  # leaves room for the number beside it
 
 
@@ -193,7 +193,10 @@ def _units_below(axis: Axis, left: float, right: float, top: float) -> list[str]
 
 
 def scatter(points: Sequence[Point], x: Axis, y: Axis, line: Sequence[tuple[float, float]] = ()) -> str:
-    """Points between two axes, each labelled where there is room, and a line; empty without points."""
+    """Points between two axes and a line; the first lie on top, and are labelled first where there is room.
+
+    Empty without points.
+    """
     if not points:
         return ""
     left, right, top, foot = 44, WIDTH - 10, 20, 240
@@ -205,20 +208,20 @@ def scatter(points: Sequence[Point], x: Axis, y: Axis, line: Sequence[tuple[floa
     corners = [(left + x.place(across) * (right - left), foot - y.place(up) * (foot - top)) for across, up in line]
     parts += [f'<path class="course" d="M{" ".join(f"{px:.1f} {py:.1f}" for px, py in corners)}"/>'] if corners else []
     taken: list[tuple[float, float, float]] = []  # begin, end and height of the labels so far
+    signs, labels = [], []
     for point in points:
         px = left + x.place(point.x) * (right - left)
         py = foot - y.place(point.y) * (foot - top)
-        parts.append(
-            f'<g class="tone-{point.tone % TONES}"><title>{text(point.shown)}</title>{_form(point.form, px, py)}'
-        )
+        sign = f"<title>{text(point.shown)}</title>{_form(point.form, px, py)}"
+        signs.append(f'<g class="tone-{point.tone % TONES}">{sign}</g>')
         label = _cut(point.label, 26)
-        at_end = px > (left + right) / 2
+        at_end = px + 8 + LETTER * len(label) > WIDTH
         spot, anchor = (px - 8, "end") if at_end else (px + 8, "start")
         begin, end = (spot - LETTER * len(label), spot) if at_end else (spot, spot + LETTER * len(label))
         if all(end < first or begin > last or abs(py - height) > 13 for first, last, height in taken):
             taken.append((begin, end, py))
-            parts.append(f'<text x="{spot:.1f}" y="{py - 6:.1f}" text-anchor="{anchor}">{text(label)}</text>')
-        parts.append("</g>")
+            labels.append(f'<text x="{spot:.1f}" y="{py - 6:.1f}" text-anchor="{anchor}">{text(label)}</text>')
+    parts += [*reversed(signs), *labels]
     return _svg(foot + 34, "scatter", parts)
 
 
@@ -240,9 +243,10 @@ def course(knots: Sequence[Knot], y: Axis, limits: Sequence[tuple[float, str]] =
     for tick, words in y.labels():
         parts.append(f'<path class="axis" d="M{left} {up(tick):.1f}H{right}"/>')
         parts.append(f'<text class="quiet" x="{left - 6}" y="{up(tick) + 3.5:.1f}" text-anchor="end">{words}</text>')
+    says: list[str] = []
     for value, words in limits:
         parts.append(f'<path class="limit" d="M{left} {up(value):.1f}H{right}"/>')
-        parts.append(f'<text class="quiet" x="{right}" y="{up(value) - 4:.1f}" text-anchor="end">{text(words)}</text>')
+        says.append(f'<text class="quiet" x="{right}" y="{up(value) - 4:.1f}" text-anchor="end">{text(words)}</text>')
     for index, (before, knot) in enumerate(pairwise(knots), 1):
         if knot.broken:
             parts.append(f'<path class="mark" d="M{(xs[index - 1] + xs[index]) / 2:.1f} {top}V{foot}"/>')
@@ -256,7 +260,7 @@ def course(knots: Sequence[Knot], y: Axis, limits: Sequence[tuple[float, str]] =
         sign = f'<text class="quiet" x="{px:.1f}" y="{foot - 4}" text-anchor="middle">∅</text>'
         sign = sign if knot.value is None else _form(knot.form, px, up(knot.value))
         parts.append(f'<g class="tone-0"><title>{text(f"{knot.label}: {knot.shown}")}</title>{sign}</g>')
-    return _svg(foot + 20, "line chart", parts)
+    return _svg(foot + 20, "line chart", [*parts, *says])
 
 
 def histogram(edges: Sequence[float], counts: Sequence[int], title: str, tone: int = 0) -> str:
