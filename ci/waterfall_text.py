@@ -101,8 +101,8 @@ def _against_baseline(fall: Waterfall) -> str:
     if worst is None or total <= 0:
         return f"no step lost more than in {fall.baseline}"
     loss = min(fall.loss(worst), total)
-    whole = "all" if loss > total * 0.995 else f"{amount(loss, '1')}"
-    if worst is compared[0]:
+    whole = "all" if loss > total * 0.98 else f"{amount(loss, '1')}"
+    if worst is compared[0] or worst.since == NOISY:
         return f"already {thing(worst.row)} lies {amount(loss, fall.unit)} {_below(fall)} that of {fall.baseline}"
     return f"against {fall.baseline}, {step(fall, worst)} lost {whole} of the {amount(total, fall.unit)}"
 
