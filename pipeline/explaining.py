@@ -27,7 +27,7 @@ def explain_run(run: Run, verdicts: Sequence[Verdict], store: Store, baseline: E
     layers = stored_layers(run, store)
     if all(verdict.status is Status.PASS for verdict in verdicts):
         return Explanation(run.name, layers=layers)
-    gone = {title for title, identity in run.artifacts.items() if not _kept(store, identity)}
+    gone = {title for title, identity in run.artifacts.items() if not store.holds(identity)}
     known = Known(
         run=run,
         evidence=gather(run, store),
@@ -37,8 +37,3 @@ def explain_run(run: Run, verdicts: Sequence[Verdict], store: Store, baseline: E
         gone=frozenset(gone),
     )
     return explain(known, verdicts)
-
-
-def _kept(store: Store, identity: str) -> bool:
-    """Whether an artifact's folder is there; whether it is whole is found out where it is read."""
-    return any(store.artifacts_folder.glob(f"*-{identity[:16]}"))

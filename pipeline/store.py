@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -32,6 +33,7 @@ from earshot.core.files import disk_error, write_atomic, write_json
 from earshot.core.measurement import Measurement
 from earshot.pipeline.manifest import MANIFEST, Manifest, check_files, describe, folder_name, identity, read_manifest
 
+IDENTITY = re.compile("[0-9a-f]{64}")
 Producer = Callable[[Path, Path], list[Measurement]]
 """Writes payload files into the first folder, keeps resumable scratch in the second, returns what it measured."""
 
@@ -97,7 +99,7 @@ class Store:
 
     def find(self, artifact_id: str) -> Artifact | None:
         """The artifact of an identity, every byte checked; None when absent or damaged (told to `on_damage`)."""
-        for folder in self.artifacts_folder.glob(f"*-{artifact_id[:16]}"):
+        for folder in self._folders_of(artifact_id):
             try:
                 artifact = self.open(folder)
             except ArtifactError as error:
@@ -106,6 +108,15 @@ class Store:
             if artifact.id == artifact_id:
                 return artifact
         return None
+
+    def holds(self, artifact_id: str) -> bool:
+        """Whether a folder of that identity is there; whether it is whole only `find` tells."""
+        return bool(self._folders_of(artifact_id))
+
+    def _folders_of(self, artifact_id: str) -> list[Path]:
+        if not IDENTITY.fullmatch(artifact_id):  # it comes from a run file, which anyone may have written
+            return []
+        return list(self.artifacts_folder.glob(f"*-{artifact_id[:16]}"))
 
     def open(self, folder: Path) -> Artifact:
         """The artifact in a folder, every byte checked. Raises ArtifactError when anything is off."""

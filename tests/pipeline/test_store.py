@@ -341,3 +341,11 @@ def test_a_full_disk_told_only_by_a_librarys_text_is_recognised(store: Store) ->
 
     with pytest.raises(ToolError, match="no space left"):
         store.build("prune", 1, config={}, inputs={}, producer=producer)
+
+
+@pytest.mark.parametrize("identity", ["", "**", "*", "../../x", "[a", "a\0b", "/etc", "a\nb", "é" * 64])
+def test_what_is_no_identity_finds_nothing(store: Store, damage: list[str], identity: str) -> None:
+    """Identities come from run files, which may have come from elsewhere; a folder is looked up by them."""
+    made = build(store)
+    assert store.find(identity) is None and not store.holds(identity) and damage == []
+    assert store.find(made.id) is not None and store.holds(made.id)

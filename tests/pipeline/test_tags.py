@@ -87,3 +87,38 @@ def test_a_link_out_of_the_store_is_no_run_of_it(store, tmp_path):
     (store.root / "runs" / "inside.json").symlink_to(outside)
     with pytest.raises(UsageError, match="no run of the store"):
         set_tag(store, "v1", "inside")
+
+
+HOSTILE = "\x1b[2J\u202e\n::error::x"
+MODEL_BYTES = {"metric": "model_bytes", "value": 5.0, "unit": "bytes", "n": 1, "provenance": "measured"}
+
+
+@pytest.mark.parametrize("command", ["gate", "compare", "baseline", "bundle", "tag", "push"])
+def test_words_of_a_run_file_steer_nothing(store, tmp_path, monkeypatch, command):
+    """A run file from anywhere, every name in it hostile: no traceback, no control character, nothing written."""
+    measured = [MODEL_BYTES, {**MODEL_BYTES, "metric": "frame_p50_us", "unit": "us", "target": HOSTILE}]
+    rows = [
+        {"row": name, "artifact": identity, "measurements": measured}
+        for name, identity in (("convert:int8", "**"), (HOSTILE, "../../x"), ("a\0b", "a\0b"))
+    ]
+    budget = {"metric": "model_bytes", "relative_to": "baseline", "max_loss": 1, "name": HOSTILE}
+    path = tmp_path / "hostile.json"
+    content = {
+        "schema": SCHEMA, "name": f"../{HOSTILE}", "status": "complete", "rows": rows, "recipe": {"budgets": [budget]},
+        "failures": [{"target": HOSTILE, "error": HOSTILE, "fix": HOSTILE}],
+        "left_out": [{"target": HOSTILE, "row": HOSTILE, "reason": HOSTILE}],
+        "artifacts": {"quality of convert:int8": "**", f"profile on {HOSTILE}": "../.."},
+    }  # fmt: skip
+    path.write_text(json.dumps(content))
+    monkeypatch.chdir(tmp_path)
+    given = {
+        "gate": [str(path), "--baseline", str(path)], "compare": [str(path), str(path)],
+        "baseline": [str(path), "out.json"], "bundle": [str(path), "--target", "pi", "--no-baseline", "--anyway"],
+        "tag": [str(path), "v1"], "push": ["remote", str(path), "--quiet"],
+    }  # fmt: skip
+    done = CliRunner().invoke(application, [command, *given[command], "--store", str(store.root)])
+    assert done.exit_code == {"gate": 1, "compare": 1, "baseline": 0}.get(command, 2), done.output
+    assert not set("\x1b\u202e\0") & set(done.output) and "\n::error::x" not in done.output
+    assert "unexpected" not in done.output
+    written = {one.name for one in tmp_path.iterdir()} - {"hostile.json", "store"}
+    assert written == ({"out.json"} if command == "baseline" else set())
