@@ -22,7 +22,7 @@ def parts(explanation: Explanation) -> list[str]:
 
 def sentences(finding: Finding) -> list[str]:
     """Why a budget was missed, in words, and what could not be looked at."""
-    said = [f"<p>{page.text(one)}</p>" for one in finding.sentences]
+    said = [f"<p>{page.text(f'{one[:1].upper()}{one[1:]}.')}</p>" for one in finding.sentences]
     return [*said, *(f'<p class="quiet">{page.text(one)}</p>' for one in finding.missing)]
 
 

@@ -104,7 +104,7 @@ def bars(items: Sequence[Item]) -> str:
             f'<rect x="0.5" y="{top + 15}" width="{width:.1f}" height="9" rx="2" fill="var(--tone)"{faint}/>'
             f'<text x="{width + 6:.1f}" y="{top + 24}">{text(item.shown)}</text></g>'
         )
-    return _svg(len(items) * ROW, "bar chart", parts)
+    return whole(len(items) * ROW, "bar chart", parts)
 
 
 def dots(items: Sequence[Item], axis: Axis, mark: float | None = None, mark_label: str = "") -> str:
@@ -116,7 +116,7 @@ def dots(items: Sequence[Item], axis: Axis, mark: float | None = None, mark_labe
     def x(value: float) -> float:
         return left + axis.place(value) * (right - left)
 
-    parts = _ticks_below(axis, left, right, 14, foot)
+    parts = ticks_below(axis, left, right, 14, foot)
     if mark is not None:
         parts.append(f'<path class="mark" d="M{x(mark):.1f} 14V{foot}"/>')
         anchor = "end" if x(mark) > WIDTH / 2 else "start"
@@ -130,7 +130,7 @@ def dots(items: Sequence[Item], axis: Axis, mark: float | None = None, mark_labe
             f'<tspan class="ink" dx="4">{text(item.shown)}</tspan></text>'
             f'<path class="axis" d="M{left} {middle}H{right}"/>{_form(item.form, at, middle)}</g>'
         )
-    return _svg(foot + 34, "dot chart", parts)
+    return whole(foot + 34, "dot chart", parts)
 
 
 def intervals(groups: Sequence[tuple[str, Sequence[Span]]], axis: Axis) -> str:
@@ -139,7 +139,7 @@ def intervals(groups: Sequence[tuple[str, Sequence[Span]]], axis: Axis) -> str:
         return ""
     left, right = 6, WIDTH - 6
     foot = sum(SPAN_TITLE + SPAN_ROW * len(spans) for _, spans in groups) + 6
-    parts, top = _ticks_below(axis, left, right, 0, foot), 0
+    parts, top = ticks_below(axis, left, right, 0, foot), 0
 
     def x(value: float) -> float:
         return left + axis.place(value) * (right - left)
@@ -156,7 +156,7 @@ def intervals(groups: Sequence[tuple[str, Sequence[Span]]], axis: Axis) -> str:
                 f'<text x="{words:.1f}" y="{middle + 4}" text-anchor="{anchor}">{text(span.shown)}</text></g>'
             )
         top += SPAN_TITLE + SPAN_ROW * len(spans)
-    return _svg(foot + 34, "intervals", parts)
+    return whole(foot + 34, "intervals", parts)
 
 
 def picture(uri: str, x: Axis, y: Axis, label: str) -> str:
@@ -168,13 +168,13 @@ def picture(uri: str, x: Axis, y: Axis, label: str) -> str:
         at = foot - y.place(tick) * (foot - top)
         parts.append(f'<path class="axis" d="M{left - 4} {at:.1f}H{left}"/>')
         parts.append(f'<text class="quiet" x="{left - 6}" y="{at + 3.5:.1f}" text-anchor="end">{shown}</text>')
-    return _svg(foot + 20, label, [*parts, *_units_below(x, left, right, foot)])
+    return whole(foot + 20, label, [*parts, *_units_below(x, left, right, foot)])
 
 
 def colours(uri: str, axis: Axis) -> str:
     """What the colours of pictures stand for: a strip from an axis' low end to its high one."""
     parts = [f'<image href="{uri}" x="2" y="0" width="{WIDTH - 4}" height="10" preserveAspectRatio="none"/>']
-    return _svg(30, "colours", [*parts, *_units_below(axis, 2, WIDTH - 2, 10)])
+    return whole(30, "colours", [*parts, *_units_below(axis, 2, WIDTH - 2, 10)])
 
 
 def _with_unit(axis: Axis) -> list[tuple[float, str]]:
@@ -200,7 +200,7 @@ def scatter(points: Sequence[Point], x: Axis, y: Axis, line: Sequence[tuple[floa
     if not points:
         return ""
     left, right, top, foot = 44, WIDTH - 10, 20, 240
-    parts = [*_ticks_below(x, left, right, top, foot), f'<text class="quiet" x="0" y="11">{text(y.title)}</text>']
+    parts = [*ticks_below(x, left, right, top, foot), f'<text class="quiet" x="0" y="11">{text(y.title)}</text>']
     for tick, label in y.labels():
         at = foot - y.place(tick) * (foot - top)
         parts.append(f'<path class="axis" d="M{left} {at:.1f}H{right}"/>')
@@ -222,7 +222,7 @@ def scatter(points: Sequence[Point], x: Axis, y: Axis, line: Sequence[tuple[floa
             taken.append((begin, end, py))
             labels.append(f'<text x="{spot:.1f}" y="{py - 6:.1f}" text-anchor="{anchor}">{text(label)}</text>')
     parts += [*reversed(signs), *labels]
-    return _svg(foot + 34, "scatter", parts)
+    return whole(foot + 34, "scatter", parts)
 
 
 def course(knots: Sequence[Knot], y: Axis, limits: Sequence[tuple[float, str]] = ()) -> str:
@@ -260,7 +260,7 @@ def course(knots: Sequence[Knot], y: Axis, limits: Sequence[tuple[float, str]] =
         sign = f'<text class="quiet" x="{px:.1f}" y="{foot - 4}" text-anchor="middle">∅</text>'
         sign = sign if knot.value is None else _form(knot.form, px, up(knot.value))
         parts.append(f'<g class="tone-0"><title>{text(f"{knot.label}: {knot.shown}")}</title>{sign}</g>')
-    return _svg(foot + 20, "line chart", [*parts, *says])
+    return whole(foot + 20, "line chart", [*parts, *says])
 
 
 def histogram(edges: Sequence[float], counts: Sequence[int], title: str, tone: int = 0) -> str:
@@ -282,7 +282,7 @@ def histogram(edges: Sequence[float], counts: Sequence[int], title: str, tone: i
     x = Axis(title, edges[kept[0]], edges[kept[-1] + 1])
     y = linear("frames", [counts[index] for index in kept])
     left, right, top, foot = 44, WIDTH - 10, 20, 150
-    parts = [*_ticks_below(x, left, right, top, foot), '<text class="quiet" x="0" y="11">frames</text>']
+    parts = [*ticks_below(x, left, right, top, foot), '<text class="quiet" x="0" y="11">frames</text>']
     parts.append(f'<text class="quiet" x="{right}" y="11" text-anchor="end">{text(beyond)}</text>')
     for tick, label in y.labels():
         at = foot - y.place(tick) * (foot - top)
@@ -294,7 +294,7 @@ def histogram(edges: Sequence[float], counts: Sequence[int], title: str, tone: i
         box = f'x="{begin:.2f}" y="{foot - height:.1f}" width="{max(0.6, end - begin - 0.5):.2f}" height="{height:.1f}"'
         says = f"{counts[index]} frames, {edges[index]:.4g} to {edges[index + 1]:.4g} µs"
         parts.append(f'<rect {box} fill="var(--tone-{tone % TONES})"><title>{says}</title></rect>')
-    return _svg(foot + 34, "histogram", parts)
+    return whole(foot + 34, "histogram", parts)
 
 
 def key(items: Sequence[tuple[str, int, str]]) -> str:
@@ -316,7 +316,8 @@ def _form(form: str, x: float, y: float) -> str:
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{fill}" {look}/>'
 
 
-def _ticks_below(axis: Axis, left: float, right: float, top: float, foot: float) -> list[str]:
+def ticks_below(axis: Axis, left: float, right: float, top: float, foot: float) -> list[str]:
+    """Lines down the field at an axis' round numbers, the numbers and the title below."""
     parts = []
     for tick, label in axis.labels():
         at = left + axis.place(tick) * (right - left)
@@ -331,5 +332,6 @@ def _cut(label: str, most: int) -> str:
     return label if len(label) <= most else label[: most - 1] + "…"
 
 
-def _svg(height: float, label: str, parts: Sequence[str]) -> str:
+def whole(height: float, label: str, parts: Sequence[str]) -> str:
+    """The SVG around its parts; `label` says what it is to who cannot see it."""
     return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
