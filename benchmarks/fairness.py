@@ -75,10 +75,14 @@ def turns(options: argparse.Namespace) -> None:
             runner.turn(0, hops, time.thread_time)
             ends.append(time.perf_counter())
         turn = float(np.median([end - begin for begin, end in pairwise(ends)]))
-        ends, asked = [time.perf_counter()], iter((True,) * 4 + (False,))
-        agent.race([str(model)] * 2, emit=lambda _, ends=ends: ends.append(time.perf_counter()), asked=asked.__next__)
-        whole = float(np.median([end - begin for begin, end in pairwise(ends)]))
+        whole = _round_seconds(str(model))
         print(f"{model}: {hops} hops and a block; a turn {1e3 * turn:.1f} ms, a round {whole:.2f} s")
+
+
+def _round_seconds(model: str) -> float:
+    ends, asked = [time.perf_counter()], iter((True,) * 4 + (False,))
+    agent.race([model, model], emit=lambda event: ends.append(time.perf_counter()), asked=asked.__next__)
+    return float(np.median([end - begin for begin, end in pairwise(ends)]))
 
 
 def main() -> None:
