@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from earshot.core.errors import EarshotError, ToolError
 from earshot.pipeline.manifest import LIBRARIES, library_versions
 from earshot.pipeline.study.ray_cluster import Cluster, Node, first_line
-from earshot.pipeline.study.ray_worker import examine
+from earshot.pipeline.study.ray_worker import SAME_VERSIONS, differing, examine
 
 
 def check_nodes(cluster: Cluster, luggage: Any, wanted: Sequence[str]) -> None:
-    """Has every node that lends CPUs look at itself; one that is lost meanwhile is left out.
+    """Has every node that lends CPUs look at itself; one that is gone meanwhile is left out.
 
     Args:
         cluster: whose nodes.
@@ -20,25 +20,16 @@ def check_nodes(cluster: Cluster, luggage: Any, wanted: Sequence[str]) -> None:
         wanted: identities of the study's steps.
 
     Raises:
-        ToolError: another version of earshot, or of a library that shapes results.
+        ToolError: another version of earshot, or of a library that shapes results; or a node cannot look, and is there.
         DataError: sound is missing or not the same.
         UsageError: the study makes other steps there.
     """
     for node, versions in _asked(cluster, _versions_teller(), list(LIBRARIES)):
         if differences := differing(library_versions(), versions):
-            raise ToolError(f"node {node.name}: {differences}", "install the same versions on every node")
+            raise ToolError(f"node {node.name}: {differences}", SAME_VERSIONS)
     for node, misfit in _asked(cluster, examine, luggage, list(wanted)):
         if misfit is not None:
             raise at_node(node.name, misfit)
-
-
-def differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
-    """What differs between two machines' versions; builds for another accelerator (`+cu126`) are equal."""
-    return ", ".join(
-        f"{name} is {theirs.get(name, 'missing')} there and {version} here"
-        for name, version in ours.items()
-        if theirs.get(name, "").partition("+")[0] != version.partition("+")[0]
-    )
 
 
 def at_node(name: str, error: EarshotError) -> EarshotError:
@@ -56,8 +47,10 @@ def _asked(cluster: Cluster, question: Callable[..., Any], *arguments: Any) -> I
             yield node, cluster.get(answer)
         except cluster.ray.exceptions.RayTaskError as error:
             raise ToolError(f"node {node.name}: {first_line(error.cause)}", "install earshot anew there") from error
-        except cluster.ray.exceptions.RayError:
-            continue
+        except cluster.ray.exceptions.RayError as error:
+            if not cluster.lost(node, error):
+                what = f"node {node.name}: it could not be looked at ({first_line(error)})"
+                raise ToolError(what, "see Ray's logs there, or take it out of the cluster: ray stop") from error
 
 
 def _versions_teller() -> Callable[[Sequence[str]], dict[str, str]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from earshot.pipeline.study.local_engine import WORKER_BYTES
 
 _CLIENT = "ray://"
 _ANSWER_SECONDS = 10.0
+_NOTICE_SECONDS, _LOOK_SECONDS = 20.0, 0.5
 _ADDRESSES = "HOST:6379 from a node of the cluster, ray://HOST:10001 from elsewhere; to begin one: ray start --head"
 
 
@@ -104,6 +106,17 @@ class Cluster:
         with self.answering():
             self.reach()
             return [_node(entry) for entry in self.ray.nodes() if entry["Alive"]]
+
+    def lost(self, node: Node, error: Exception) -> bool:
+        """Whether an error of what ran on a node means that the node is gone, which Ray takes a while to notice."""
+        if isinstance(error, self.ray.exceptions.NodeDiedError):
+            return True
+        until = time.monotonic() + _NOTICE_SECONDS
+        while any(one.id == node.id for one in self.nodes()):
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        return True
 
     def at(self, node: str) -> dict[str, Any]:
         """Options of what takes nothing of a node but has to run there, given the node's id."""

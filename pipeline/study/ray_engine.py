@@ -23,7 +23,7 @@ from earshot.pipeline.study.order import Done, Order, Sign
 from earshot.pipeline.study.parcel import pack, unpack
 from earshot.pipeline.study.ray_check import at_node, check_nodes
 from earshot.pipeline.study.ray_cluster import Cluster, Share, connected, first_line, share
-from earshot.pipeline.study.ray_worker import Mailbox, make, packed_up
+from earshot.pipeline.study.ray_worker import Mailbox, MisfitError, make, packed_up
 
 TRIES = 3
 _LISTEN_SECONDS = 1.0
@@ -195,6 +195,10 @@ class RayCrew:
 
     def _misfit(self, task: _Task, error: BaseException) -> EarshotError:
         """A node that cannot make steps would take one after the other and fail them all: the study ends."""
+        if isinstance(error, MisfitError):
+            task.node, error = error.args
+        if task.node not in self._names:
+            self._look()
         name = self._names.get(task.node, "that came later")
         if isinstance(error, EarshotError):
             return at_node(name, error)

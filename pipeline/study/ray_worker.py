@@ -20,10 +20,11 @@ from typing import Any
 
 from filelock import FileLock
 
-from earshot.core.errors import DataError, EarshotError, UsageError
+from earshot.core.errors import DataError, EarshotError, ToolError, UsageError
 from earshot.core.files import disk_error
 from earshot.pipeline.data.base import Data, Split
 from earshot.pipeline.evaluation import CORES
+from earshot.pipeline.manifest import library_versions
 from earshot.pipeline.stages.step import Step
 from earshot.pipeline.store import Store
 from earshot.pipeline.study.cells import matrix, open_study_data
@@ -32,6 +33,7 @@ from earshot.pipeline.study.order import Done, Order, Sending, Sign, carry_out
 from earshot.pipeline.study.parcel import Parcel, pack, pack_file, unpack
 from earshot.targets.cache import cache_folder
 
+SAME_VERSIONS = "install the same versions on every node"
 _SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 _SECONDS_BETWEEN_SIGNS = 0.5
 
@@ -45,12 +47,18 @@ class Luggage:
         checkpoints: teacher -> its file, where it is given and not trained.
         sound: split -> digest of the sound that all cells stand on.
         threads: CPU threads of a step.
+        versions: of what shapes results, on the machine where the study runs.
     """
 
     study: Study
     checkpoints: Mapping[str, Parcel]
     sound: Mapping[Split, str]
     threads: int
+    versions: Mapping[str, str]
+
+
+class MisfitError(Exception):
+    """A node cannot make steps of this study; its arguments are Ray's id of the node and why."""
 
 
 class Mailbox:
@@ -74,7 +82,17 @@ def packed_up(study: Study, data: Data, threads: int) -> Luggage:
     there = Study.model_validate(_absolute(study.model_dump()))
     given = {name: teacher.checkpoint for name, teacher in there.teachers.items() if teacher.checkpoint is not None}
     checkpoints = {name: pack_file(path) for name, path in given.items()}
-    return Luggage(there, checkpoints, {split: data.digest(split) for split in _SPLITS}, threads)
+    sound = {split: data.digest(split) for split in _SPLITS}
+    return Luggage(there, checkpoints, sound, threads, library_versions())
+
+
+def differing(ours: Mapping[str, str], theirs: Mapping[str, str]) -> str:
+    """What differs between two machines' versions; builds for another accelerator (`+cu126`) are equal."""
+    return ", ".join(
+        f"{name} is {theirs.get(name, 'missing')} there and {version} here"
+        for name, version in ours.items()
+        if theirs.get(name, "").partition("+")[0] != version.partition("+")[0]
+    )
 
 
 def examine(luggage: Luggage, wanted: Sequence[str]) -> EarshotError | None:
@@ -101,12 +119,24 @@ def make(luggage: Luggage, identity: str, mailbox: Any, roles: Sequence[str], *i
         inputs: artifacts that go in, in the order of `roles`.
 
     Raises:
-        EarshotError: this node cannot make steps of this study. What is wrong with the step is part of the result.
+        MisfitError: this node cannot make steps of this study. What is wrong with the step is part of the result.
     """
     from ray import get_runtime_context
 
     node = get_runtime_context().get_node_id()
     mailbox.post.remote(identity, node, None)
+    try:
+        return _made(luggage, identity, _Post(mailbox, identity, node), roles, inputs)
+    except EarshotError as error:
+        raise MisfitError(node, error) from error
+
+
+def _made(
+    luggage: Luggage, identity: str, post: _Post, roles: Sequence[str], inputs: Sequence[Parcel]
+) -> tuple[Done, Parcel]:
+    # Nodes are looked at before a study begins; this one may have come later.
+    if differences := differing(luggage.versions, library_versions()):
+        raise ToolError(differences, SAME_VERSIONS)
     os.environ[CORES] = str(luggage.threads)  # no core is this step's own, but scoring takes as many as it was given
     root = _root()
     folder = root / "steps" / identity[:16]
@@ -121,7 +151,7 @@ def make(luggage: Luggage, identity: str, mailbox: Any, roles: Sequence[str], *i
         order = Order(identity, came, folder / "out", folder / "work")
         for place in (order.out, order.work):
             place.mkdir(exist_ok=True)
-        done = carry_out(order, step, Store(root), Sending(_Post(mailbox, identity, node), step.title))
+        done = carry_out(order, step, Store(root), Sending(post, step.title))
         made = pack(order.out)
         if done.error is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -16,9 +16,8 @@ from earshot.pipeline.study.cells import matrix, open_study_data
 from earshot.pipeline.study.config import load_study
 from earshot.pipeline.study.local_engine import WORKER_BYTES
 from earshot.pipeline.study.parcel import pack, unpack
-from earshot.pipeline.study.ray_check import differing
 from earshot.pipeline.study.ray_cluster import Node, Share, connected, share
-from earshot.pipeline.study.ray_worker import Luggage, examine, packed_up
+from earshot.pipeline.study.ray_worker import Luggage, differing, examine, packed_up
 
 GB = 10**9
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import signal
@@ -20,7 +21,10 @@ from test_study_engine import DIES, artifacts
 from tiny_recipe import SIZES, STEPS, earshot, start
 from tiny_study import write_study
 
+from earshot.core.errors import ToolError
 from earshot.pipeline.manifest import read_manifest
+from earshot.pipeline.study.ray_check import _asked
+from earshot.pipeline.study.ray_cluster import connected
 
 pytest.importorskip("ray", reason="pip install 'earshot[scale]'")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -164,6 +168,43 @@ def test_a_node_that_does_not_fit_is_named(tmp_path: Path, cluster: Nodes) -> No
     assert done.returncode == 3, done.stderr
     assert "earshot is 0.0.9 there and" in done.stderr
     assert not artifacts(tmp_path)
+
+
+def test_a_node_that_comes_later_with_other_versions_makes_nothing(tmp_path: Path, cluster: Nodes) -> None:
+    """Nobody has looked at it when its first step comes."""
+    hangs, shadow = tmp_path / "hangs", tmp_path / "shadow"
+    hangs.write_text("first")
+    (tmp_path / "users_hangs.py").write_text(HANGS)
+    write_study(tmp_path, **NETWORKS, methods={"latent": {"method": "latent_cosine"}}, seeds=[0])
+    cluster.start("first", PYTHONPATH=str(tmp_path), HANGS=str(hangs))
+    process = start(tmp_path, "study", "study.yaml", "--engine", "ray", "--address", cluster.address)
+    wait_for(process, hangs.with_suffix(".reached").exists)
+    before = artifacts(tmp_path)
+
+    (shadow / "pesq-0.0.1.dist-info").mkdir(parents=True)
+    (shadow / "pesq-0.0.1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: pesq\nVersion: 0.0.1\n")
+    cluster.start("second", PYTHONPATH=f"{shadow}:{tmp_path}", HANGS=str(hangs))
+    _, err = process.communicate(timeout=600)
+    assert process.returncode == 3, err
+    assert "error: node " in err and "127.0.0.2" in err
+    assert f"pesq is 0.0.1 there and {importlib.metadata.version('pesq')} here" in err
+    assert artifacts(tmp_path) == before
+
+
+def test_a_node_that_cannot_look_is_told_from_one_that_is_gone(cluster: Nodes) -> None:
+    def question(where: str, takes: str) -> str:
+        if os.environ["NODE"] == where:
+            os.kill({"worker": os.getpid(), "node": os.getppid()}[takes], signal.SIGKILL)
+            time.sleep(60)
+        return os.environ["NODE"]
+
+    cluster.start("first")
+    cluster.start("second")
+    with connected(cluster.address) as joined:
+        assert sorted(answer for _, answer in _asked(joined, question, "none", "")) == ["first", "second"]
+        with pytest.raises(ToolError, match=r"node .*127\.0\.0\.2.*: it could not be looked at \(.+\)$"):
+            list(_asked(joined, question, "second", "worker"))
+        assert [answer for _, answer in _asked(joined, question, "second", "node")] == ["first"]
 
 
 def wait_for(process: subprocess.Popen[str], reached: object) -> None:
