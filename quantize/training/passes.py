@@ -273,7 +273,7 @@ def following(network: nn.Module, running: Pass) -> Iterator[None]:
 
 def _leading(kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments as calls have them that give nothing by name: what an operator works on first, then its weights."""
-    leading = [("input", "tensors")] if "condition" not in kwargs else []
+    leading: list[tuple[str, ...]] = [("input", "tensors")] if "condition" not in kwargs else []
     leading += [("weight",)] if kind in WEIGHTED or kind == "prelu" else []
     for place, names in enumerate(leading):
         name = next((name for name in names if name in kwargs), None)
