@@ -1,16 +1,17 @@
 """One line for each recipe that was run: network, teacher, method, cost, and quality as float and as int8.
 
     for RECIPE in latent16k mobile48k ...; do earshot run $RECIPE --data DIR --store STORE; done
-    python benchmarks/systems.py STORE RECIPE...
+    python benchmarks/systems.py [--target NAME] STORE RECIPE...
 
-Prints a Markdown table from the newest finished run of each recipe; what a run does not hold is a dash.
+Prints a Markdown table from the newest finished run of each recipe; what a run does not hold is a dash. The real-time
+factor is that of one target, host where none is named.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,38 +32,44 @@ def newest(store: Path, recipe: str) -> dict[str, Any]:
     return max(done, key=lambda run: run["name"])
 
 
-def line(run: dict[str, Any]) -> tuple[str, ...]:
-    """The cells of a run's line."""
+def line(run: dict[str, Any], target: str = "host") -> tuple[str, ...]:
+    """The cells of a run's line; of what was measured on targets, those of one."""
     recipe = run["recipe"]
     found = {
         (row["row"], one["metric"]): one
         for row in run["rows"]
         for one in row["measurements"]
-        if one.get("group") is None and one.get("variant") in (None, row["row"].rpartition(":")[2])
+        if one.get("group") is None
+        and one.get("variant") in (None, row["row"].rpartition(":")[2])
+        and one.get("target") in (None, target)
     }
 
-    def value(row: str, metric: str, digits: int) -> str:
-        one = found.get((row, metric))
-        return "-" if one is None else f"{one['value']:.{digits}f}"
+    def number(row: str, metric: str) -> float | None:
+        return found.get((row, metric), {}).get("value")
+
+    def value(row: str, metric: str, digits: int, unit: float = 1) -> str:
+        one = number(row, metric)
+        return "-" if one is None else f"{one / unit:.{digits}f}"
 
     def both(metric: str, digits: int) -> str:
         return " / ".join(value(row, metric, digits) for row in ("noisy", "teacher", FLOAT, INT8))
 
     def difference(form: str, metric: str, digits: int) -> str:
-        pair = [found.get((row, metric)) for row in (form, FLOAT)]
-        return "-" if None in pair else f"{pair[0]['value'] - pair[1]['value']:+.{digits}f}"  # type: ignore[index]
+        made, real = number(form, metric), number(FLOAT, metric)
+        return "-" if made is None or real is None else f"{made - real:+.{digits}f}"
 
     teacher, distill = recipe["teacher"], recipe["distill"]
-    how = distill["method"] if not distill["online"] else f"online {', '.join(distill['online']['metrics'])}"
+    how = distill["method"] if not distill.get("online") else f"online {', '.join(distill['online']['metrics'])}"
     who = f"{recipe['student']['network']} ← {teacher['network'] if teacher else 'none'}, {how}"
-    thousand = [found.get((row, "parameters")) for row in ("distill", "teacher")]
+    sizes = [value(row, "parameters", 1, 1000) for row in ("distill", "teacher")]
+    clips = {found.get((FLOAT, metric), {}).get("n") for metric in ("pesq_wb", "stoi", "si_sdr")} - {None}
     return (
         recipe["name"],
         who,
-        " of ".join(f"{one['value'] / 1000:.1f}" for one in thousand if one),
-        f"{found['distill', 'macs_per_second']['value'] / 1e6:.1f}",
+        sizes[0] if sizes[1] == "-" else " of ".join(sizes),
+        value("distill", "macs_per_second", 1, 1e6),
         value("distill", "algorithmic_latency_ms", 0),
-        str(found[FLOAT, "si_sdr"]["n"]),
+        "/".join(map(str, sorted(clips))) or "-",
         both("pesq_wb", 2),
         both("stoi", 3),
         both("si_sdr", 2),
@@ -71,15 +78,17 @@ def line(run: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
-def main(arguments: Sequence[str]) -> None:
+def main() -> None:
     """Prints the table."""
-    if len(arguments) < 2:
-        sys.exit(__doc__)
-    store, *recipes = arguments
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("recipes", nargs="+", metavar="RECIPE")
+    parser.add_argument("--target", default="host")
+    given = parser.parse_args()
     print(f"| {' | '.join(HEADER)} |\n|{' --- |' * len(HEADER)}")
-    for recipe in recipes:
-        print(f"| {' | '.join(line(newest(Path(store), recipe)))} |")
+    for recipe in given.recipes:
+        print(f"| {' | '.join(line(newest(given.store, recipe), given.target))} |")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()
