@@ -127,7 +127,9 @@ def cases(folder: Path | None) -> list[Case]:
         _usual("ft_jnf", "pack, two microphones", microphones, {"hidden_frequency": 16, "hidden_time": 16}, 2),
     ]
     if folder is not None:
+        array = load_recipe("array", data=folder)
         found += [
+            _of_recipe("ft_jnf, array", "rooms, five microphones", array, array.data),
             _of_recipe("dae_unet, real16k", "folders", real, real.data),
             _usual("rt_senet", "folders", real.data),
             _usual("mobile_unet", "folders at 48 kHz", real.data),
