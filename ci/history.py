@@ -15,6 +15,8 @@ from earshot.ci.run_file import Row, Run, shipped_row
 from earshot.core.errors import ConfigError, UsageError
 from earshot.core.measurement import Measurement
 
+SAID = 3  # of several reasons
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -133,6 +135,9 @@ def trace(
         UsageError: there is no such metric, row or target, or none of the runs has a number.
     """
     rows = [found for entry in entries if (found := entry.row(row)) is not None]
+    if not any(entry.evidence for entry in entries):
+        why = "; ".join(f"{entry.name}: {entry.problem}" for entry in entries[:SAID])
+        raise UsageError(f"none of the runs can be read: {why}", "tag another run, or show all: --all")
     if row is not None and not rows:
         known = list(dict.fromkeys(one.row for entry in entries for one in entry.rows))
         raise UsageError(f"no run has a row '{row}'; {did_you_mean(row, known)}", f"rows: {', '.join(known) or 'none'}")

@@ -85,11 +85,14 @@ def _line(axis: Axis, value: float) -> int:
 
 
 def _numbers(columns: Sequence[int]) -> str:
-    """1, 2, 3 … under their columns, those left out that would touch the one before."""
+    """1, 2, 3 … under their columns; where these lie close, 1 and the multiples of a round number."""
+    longest = len(str(len(columns)))
+    apart = (columns[-1] - columns[0]) / max(1, len(columns) - 1)
+    every = next((step for step in (1, 2, 5, 10, 20, 50) if step * apart >= longest + 2), 100)
     text = ""
     for index, column in enumerate(columns, 1):
         start = column - (len(str(index)) - 1) // 2
-        if not text or start > len(text):
+        if index == 1 or (index % every == 0 and start > len(text)):
             text = f"{text:<{start}}{index}"
     return text
 

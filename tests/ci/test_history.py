@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import jsonschema
 import pytest
@@ -158,6 +159,11 @@ def test_unknown_names_say_what_there_is(asked, message, hint):
     assert message in raised.value.message and hint in raised.value.hint
 
 
+def test_runs_that_none_can_be_read_of_are_an_error():
+    with pytest.raises(UsageError, match="none of the runs can be read: a: no such run"):
+        trace([Entry("a", ("v1",), problem="no such run")], "pesq_wb")
+
+
 def test_a_metric_that_no_run_could_measure_is_an_error():
     with pytest.raises(UsageError, match="could not be measured in any of the runs: too quiet"):
         trace([entry("a", (None,))], "pesq_wb")
@@ -223,6 +229,9 @@ def test_the_chart_is_never_wider_than_the_terminal(count, width):
     spots = [chart.Spot(float(index % 7), joined=True) for index in range(count)]
     lines = chart.draw(spots, Axis("", 0, 7), [chart.Across(3.0, "≤ 3 MOS")], width)
     assert max(len(line.plain) for line in lines) <= width
+    numbers = [int(word) for word in lines[-1].plain.split()]
+    steps = {after - before for before, after in pairwise(numbers[1:])}
+    assert numbers[0] == 1 and len(steps) <= 1 and numbers[-1] > count * 0.6
 
 
 def test_json_keeps_all_of_it_and_its_schema():
