@@ -59,7 +59,7 @@ def sample_page(say: Callable[[str], str] = str) -> RunPage:
         explanation=_explanation(rows, say),
         pair=Pair(make(say("main"), clips()), make(say("here"), clips(shift=-0.1, spread=0.02))),
         listening=Listening(
-            (_clip(say("p232_014"), "gained least", say), _clip(say("p257_002"), "gained most", say)),
+            (_clip(say("p232_014"), "gained least", say), _clip(say("p257_002"), "gained most", say, rate=48000)),
             say("the run's test data, kind pairs"), "pesq_wb", "MOS", _png(np.arange(64)[None]), (say("without x"),),
         ),
     )  # fmt: skip
@@ -122,14 +122,15 @@ def _scores(pesq: float) -> tuple[Measurement, ...]:
     )
 
 
-def _clip(name: str, why: str, say: Callable[[str], str]) -> ClipSounds:
+def _clip(name: str, why: str, say: Callable[[str], str], rate: int = 16000) -> ClipSounds:
+    """Of both rates, whose axes differ; the sound itself is short and of 16 kHz."""
     versions = tuple(
         Version(label, row, *_sound(index), clipped=7 * (index == 2), score=2.0 + index if row else None)
         for index, (label, row) in enumerate(
             ((NOISY, NOISY), ("float32", FLOAT), ("int8", INT8), ("clean", None))
         )
     )  # fmt: skip
-    return ClipSounds(name, say("vbd"), 2.5, why, 1.5, 4.25, 16000, (-100.0, -20.0), versions)
+    return ClipSounds(name, say("vbd"), 2.5, why, 1.5, 4.25, rate, (-100.0, -20.0), versions)
 
 
 @cache

@@ -191,6 +191,10 @@ def test_intervals_lie_where_their_values_are():
     )
     assert float(middle) == pytest.approx((float(low) + float(high)) / 2) == svg.WIDTH / 2
     assert svg.intervals([], axis) == ""
+    for low, value, high in ((1.0, 1.1, 1.2), (2.8, 2.9, 3.0), (1.0, 2.0, 3.0)):
+        drawn = svg.intervals([("all", [svg.Span("int8", value, low, high, "0.123")])], axis)
+        (place, anchor) = re.findall(r'<text x="([\d.]+)"[^>]* text-anchor="(start|end)">0.123', drawn)[0]
+        assert float(place) > 50 if anchor == "end" else float(place) < svg.WIDTH - 50, (low, high)
 
 
 def scored(*values):

@@ -148,7 +148,9 @@ def intervals(groups: Sequence[tuple[str, Sequence[Span]]], axis: Axis) -> str:
         parts.append(f'<text class="quiet" x="0" y="{top + 15}">{text(_cut(title, 62))}</text>')
         for index, span in enumerate(spans):
             middle, low, high = top + SPAN_TITLE + SPAN_ROW * index + 4, x(span.low), x(span.high)
-            words, anchor = (low - 8, "end") if high > WIDTH - 60 else (high + 8, "start")
+            words, anchor = (high + 8, "start") if high < WIDTH - 60 else (low - 8, "end")
+            if high >= WIDTH - 60 and low < 60:  # no room beside it
+                words, anchor = x(span.value) + 8, "start"
             parts.append(
                 f'<g class="tone-{span.tone % TONES}"><title>{text(f"{span.label}: {span.shown}")}</title>'
                 f'<path class="span" d="M{low:.1f} {middle}H{high:.1f}" stroke="var(--tone)"/>'
@@ -161,7 +163,7 @@ def intervals(groups: Sequence[tuple[str, Sequence[Span]]], axis: Axis) -> str:
 
 def picture(uri: str, x: Axis, y: Axis, label: str) -> str:
     """A picture that fills the field between two axes; their last numbers have the units."""
-    left, right, top, foot = 44, WIDTH - 2, 6, 150
+    left, right, top, foot = 50, WIDTH - 2, 6, 150
     box = f'x="{left}" y="{top}" width="{right - left}" height="{foot - top}"'
     parts = [f'<image href="{uri}" {box} preserveAspectRatio="none"/>']
     for tick, shown in _with_unit(y):
