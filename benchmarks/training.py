@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--only", action="append", help="part of a network's name; may be given again")
+    parser.add_argument("--only", action="append", help="part of what names a line: network, data; may be given again")
     given = parser.parse_args()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(
@@ -210,7 +210,7 @@ def main() -> None:
     )
     print("| " + " | ".join(HEADER) + " |\n|" + " --- |" * len(HEADER))
     for case in cases(given.data):
-        if not given.only or any(name in case.name for name in given.only):
+        if not given.only or any(name in f"{case.name}, {case.data}" for name in given.only):
             times = measured(case, given.steps, given.epochs, given.threads)
             print("| " + " | ".join(row(case, times)) + " |", flush=True)
 
