@@ -160,7 +160,7 @@ def test_studies_that_come_with_earshot_can_be_planned(name: str, folders: Path,
 
 
 def taught_alike(study: Study, recipe: Recipe) -> list[bool]:
-    """Whether cells of a study are artifacts of a recipe: sound, teacher, student, how it trains, one of the methods."""
+    """Whether cells of a study are artifacts of a recipe: sound, teacher, student, training, one of the methods."""
     (teacher,) = study.teachers.values()
     keys = ("method", "weight", "two_step", "only_where_better")
     taught = {key: getattr(recipe.distill, key) for key in keys}
