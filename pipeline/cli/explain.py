@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
 
+from earshot.core.errors import EarshotError
 from earshot.pipeline.cli.options import baseline_option, gating, no_baseline_option, open_store, store_option
 from earshot.pipeline.cli.reports import report_option
 
@@ -64,10 +66,15 @@ def explain(
     judged = gating(store, load_budgets(budgets) if budgets else recipe_budgets(found), baseline, no_baseline)
     pair = judged.pair(found, store)
     verdicts = judge(found, judged.budgets, pair)
+    missing = []
     if layers and has_layers(found):
-        with drawer(quiet) as progress:
-            measure_layers(found, store, layers, progress)
+        try:
+            with drawer(quiet) as progress:
+                measure_layers(found, store, layers, progress)
+        except EarshotError as error:  # all the rest is told nevertheless
+            missing.append(f"layers were not measured: {error.message}" + (f"; {error.hint}" if error.hint else ""))
     explained = explain_run(found, verdicts, store, judged.baseline)
+    explained = replace(explained, missing=(*explained.missing, *missing))
     console().print(table.render_outcome(found, verdicts))
     console().print(text.render_whole(explained))
     write(found, verdicts, reports, store, pair=pair, sound=False)
