@@ -9,7 +9,6 @@ import click
 from earshot.core.errors import UsageError
 from earshot.pipeline.cli.options import open_store, store_option
 from earshot.pipeline.cli.reports import SUFFIXES, checked, sound_option, write
-from earshot.pipeline.runs import LATEST
 
 
 @click.command()
@@ -52,7 +51,7 @@ def _divided(names: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     first = Path(names[0]).suffix
     is_run = first not in SUFFIXES or (first == ".json" and len(names) > 1)
     if not is_run:
-        return LATEST, names
+        return "latest", names
     if len(names) == 1:
         raise UsageError("no file to write the report to", f"earshot report {names[0]} report.html")
     return names[0], names[1:]
