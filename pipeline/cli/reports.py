@@ -101,6 +101,23 @@ def write(
         write_atomic(path, text)
 
 
+def report_failed(
+    store: Store, before: Sequence[str], reports: Sequence[Path], *, sound: bool = True, quiet: bool = False
+) -> None:
+    """Writes the reports of a run that has just failed: the one that was not there before, if it came that far."""
+    from earshot.ci.run_file import read_run
+    from earshot.core.errors import EarshotError
+    from earshot.pipeline.runs import run_names, run_path
+
+    for name in run_names(store):
+        if reports and name not in before:
+            try:
+                failed = read_run(run_path(store, name))
+                write(failed, failed.verdicts, reports, store, sound=sound, quiet=quiet)
+            except EarshotError as error:  # why the run failed matters more
+                click.echo(f"warning: no report of it: {error.message}", err=True)
+
+
 def _page(
     run: Run,
     verdicts: Sequence[Verdict],

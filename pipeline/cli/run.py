@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from earshot.core.errors import MachineError
+from earshot.core.errors import EarshotError, MachineError
 from earshot.pipeline.cli.options import (
     baseline_option,
     gating,
@@ -17,7 +17,7 @@ from earshot.pipeline.cli.options import (
     targets_option,
     targets_override,
 )
-from earshot.pipeline.cli.reports import annotate_option, present, report_option, sound_option
+from earshot.pipeline.cli.reports import annotate_option, present, report_failed, report_option, sound_option
 
 
 @click.command()
@@ -51,19 +51,26 @@ def run(
     """Walk a recipe through its stages to the gate.
 
     RECIPE is a YAML file or one that comes with earshot: quickstart, real16k. What an earlier run has made is used
-    again. Exit code 0: all budgets kept; 1: one is missed; 2: the request is wrong; 3: the machine or a target failed.
+    again. Reports are written of a run that fails half-way, too. Exit code 0: all budgets kept; 1: one is missed; 2:
+    the request is wrong; 3: the machine or a target failed.
     """
     from earshot.ci.budget_set import load_budgets
     from earshot.ci.run_file import read_run
     from earshot.pipeline.cli.bars import drawer
     from earshot.pipeline.recipe import load_recipe
     from earshot.pipeline.runner import run as run_recipe
+    from earshot.pipeline.runs import run_names
 
     resolved = load_recipe(recipe, [*overrides, *targets_override(targets)], data)
     store = open_store(store_root)
     judged = gating(store, load_budgets(budgets) if budgets else resolved.budgets, baseline, no_baseline)
-    with store.lock(wait), drawer(quiet) as progress:
-        path = run_recipe(resolved, store, progress, budgets=judged.budgets, baseline=judged.baseline)
+    before = run_names(store)
+    try:
+        with store.lock(wait), drawer(quiet) as progress:
+            path = run_recipe(resolved, store, progress, budgets=judged.budgets, baseline=judged.baseline)
+    except EarshotError:
+        report_failed(store, before, reports, sound=sound, quiet=quiet)
+        raise
     finished = read_run(path)
     code = present(
         finished,

@@ -138,6 +138,16 @@ def test_sound_is_cut_until_it_fits_and_says_so(home, monkeypatch):
             np.testing.assert_array_equal(kept, samples(more.sound)[: len(kept)])
 
 
+def test_the_beginning_of_a_long_clip_sounds_as_in_the_whole(home, monkeypatch):
+    whole = home.listen()
+    monkeypatch.setattr(listening, "LONGEST_SECONDS", 0.5)
+    monkeypatch.setattr(listening, "MARGIN_SECONDS", 0.25)
+    for short, long in zip(home.listen().clips, whole.clips, strict=True):
+        assert (short.seconds, short.whole_seconds) == (0.5, long.seconds)
+        for less, more in zip(short.versions, long.versions, strict=True):
+            np.testing.assert_array_equal(samples(less.sound), samples(more.sound)[:8000])
+
+
 def test_levels_stay_and_clipping_is_counted():
     sound = np.array([0.5, -0.25, 1.5, -1.5, 32767 / 32768, -1.0, 1.0], np.float32)
     file, clipped = encode(sound, 16000)

@@ -97,6 +97,17 @@ def test_a_report_of_a_run_that_failed_half_way_is_written_and_says_fail(shop):
     assert "the run completed" in shop.file("b.html").read_text()
 
 
+def test_a_run_that_fails_writes_its_reports_before_it_says_so(shop):
+    broken = ("--set", "distill.learning_rate=1.0e+30", "--set", "distill.warmup_steps=0")
+    code, said = shop("run", "tiny.yaml", "--quiet", *broken, "--report", "a.html", "--report", "a.json")
+    assert code == 3 and "training loss became" in said
+    content = shop.file("a.html").read_text()
+    assert "✗ Fail" in content and "training loss became" in content and "<h2>Stages" in content
+    assert json.loads(shop.file("a.json").read_text())["passed"] is False
+    code, said = shop("run", "nothing.yaml", "--report", "b.html")
+    assert code == 2 and not shop.file("b.html").exists()
+
+
 def test_a_run_whose_artifacts_are_gone_still_has_its_page(shop):
     shutil.rmtree(shop.store / "artifacts")
     code, said = shop("report", "a.html")
