@@ -9,13 +9,15 @@ import numpy as np
 
 from earshot.pipeline.data.arrays.material import spread
 from earshot.pipeline.data.arrays.scene import Scene, draw_levels, draw_scene, listen
-from earshot.pipeline.data.sampler import MixSampler, to_float
+from earshot.pipeline.data.sampler import MixSampler, PcmCache, to_float
 
 if TYPE_CHECKING:
     from earshot.pipeline.data.arrays.material import ArrayIngredients
     from earshot.pipeline.data.base import Audio
 
 TRAINING = 0  # keeps the draws of training's scenes apart from those of fixed ones
+# Of all samplers of a process: a teacher and its students, with one seed, train in the same rooms.
+_rooms = PcmCache(1 << 28)
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,6 @@ class ArraySampler(MixSampler):
     def _scene(self, number: int) -> _Simulated:
         def simulate() -> _Simulated:
             scene = draw_scene(self._scenes, np.random.default_rng([self._seed, TRAINING, number]))
-            return _Simulated(scene, scene.responses(self._rate))
+            return _Simulated(scene, _rooms.get((scene, self._rate), lambda: scene.responses(self._rate)))
 
         return self._cache.get(number, simulate)

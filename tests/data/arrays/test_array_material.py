@@ -44,6 +44,23 @@ def test_batches_are_pure_functions_of_seed_step_and_index(ingredients):
     assert not np.array_equal(noisy[:, 0], noisy[:, 1])  # two microphones, not one twice
 
 
+def test_a_second_training_of_one_seed_hears_rooms_that_are_simulated_already(ingredients, monkeypatch):
+    simulated, responses = [], Scene.responses
+
+    def counted(scene, rate):
+        simulated.append(scene)
+        return responses(scene, rate)
+
+    monkeypatch.setattr(Scene, "responses", counted)
+    first = ingredients.sampler(RATE, 4711, 0.5).batch(0, 8)
+    assert len(simulated) == SCENES.count
+    again = ingredients.sampler(RATE, 4711, 0.5).batch(0, 8)
+    assert len(simulated) == SCENES.count
+    assert all(np.array_equal(*pair) for pair in zip(first, again, strict=True))
+    ingredients.sampler(RATE, 4712, 0.5).batch(0, 8)
+    assert len(simulated) == 2 * SCENES.count
+
+
 def test_threads_do_not_disturb_each_other(ingredients):
     alone = [ingredients.sampler(RATE, 1, 0.3).batch(step, 2)[1] for step in range(3)]
     shared = ingredients.sampler(RATE, 1, 0.3)
