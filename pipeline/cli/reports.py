@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from earshot.pipeline.cli.bars import drawer
-
 if TYPE_CHECKING:
     from earshot.ci.difference import Pair
     from earshot.ci.run_file import Run
@@ -91,6 +89,7 @@ def write(
 ) -> None:
     """Writes the reports; a page shows differences to the baseline, and sound of these clips or of chosen ones."""
     from earshot.core.files import write_atomic
+    from earshot.pipeline.cli.bars import drawer
 
     for path in reports:
         if path.suffix == ".html":
