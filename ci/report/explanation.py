@@ -110,13 +110,14 @@ def layer_notes(layers: Layers) -> list[str]:
         notes.append(f"lowest ratio by itself: {low.name} ({low.location}), {low.own_sqnr_db:.1f} dB{gain}")
     notes.append(
         f"masks of {layers.row} against the float file: {layers.mask_snr_db:.1f} dB; "
-        f"{layers.wide_snr_db:.1f} dB with all activations on 16 bits"
+        f"16 bits for all activations (int16x8) gain {layers.wide_snr_db - layers.mask_snr_db:+.1f} dB"
     )
     together = layers.together
     if together is not None:
         patterns = ", ".join(f"'{one}'" for one in together.patterns)
+        whole = layers.wide_snr_db - layers.mask_snr_db
         notes.append(
-            f"all {len(together.patterns)} that gain in one file: {together.gain_db:+.2f} dB, file "
+            f"all {len(together.patterns)} that gain in one file: {together.gain_db:.2f} of these {whole:.1f} dB, file "
             f"{together.bytes_more:+,d} bytes, states {together.state_bytes_more:+,d} bytes: "
             f"quantize.keep_wide: [{patterns}]"
         )
