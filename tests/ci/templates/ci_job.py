@@ -43,9 +43,9 @@ def environment(**settings: str) -> dict[str, str]:
 
 
 def run_script(
-    command: Sequence[object], folder: Path, settings: Mapping[str, str]
+    command: Sequence[object], folder: Path, settings: Mapping[str, str], seconds: float = 550
 ) -> subprocess.CompletedProcess[str]:
-    """A command in a job's folder."""
+    """A command in a job's folder, for so many seconds at most."""
     return subprocess.run(
         [str(part) for part in command],
         cwd=folder,
@@ -53,7 +53,7 @@ def run_script(
         capture_output=True,
         text=True,
         check=False,
-        timeout=550,
+        timeout=seconds,
     )
 
 

@@ -23,8 +23,9 @@ def outline(text):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two minutes of processor time; a busy machine takes its own
 def test_a_worse_model_is_stopped_and_its_fix_goes_to_the_device(tmp_path):
-    done = run_script(["sh", SAMPLE / "flow.sh", tmp_path / "flow"], tmp_path, {})
+    done = run_script(["sh", SAMPLE / "flow.sh", tmp_path / "flow"], tmp_path, {}, seconds=1700)
     assert done.returncode == 0, done.stderr
 
     def result(name):
