@@ -36,7 +36,7 @@ def parts(comparison: Comparison) -> list[str]:
     return [
         f'<p class="quiet">{outcome}</p>',
         section("Failed targets", *(_failure(device) for device in failed)) if failed else "",
-        section("Every target and model", _table(comparison), f'<p class="quiet">{text(_notes(comparison))}</p>'),
+        section("Every target and model", _table(comparison), *_notes(comparison)),
         section("Speed", grid([_speed(comparison), _speed_quality(comparison)]), _key(comparison)),
         section("Memory", grid(_memory(comparison, metric) for metric in MEMORY)),
         section("Operators", *(_operators(*pair, first=pair == costed[0]) for pair in costed)),
@@ -65,9 +65,9 @@ def _table(comparison: Comparison) -> str:
     return table(header, rows, range(2, 2 + len(shown)))
 
 
-def _notes(comparison: Comparison) -> str:
+def _notes(comparison: Comparison) -> list[str]:
     left_out = [f"{d.target} left out {model}: {why}" for d in comparison.devices for model, why in d.left_out.items()]
-    return "; ".join([*devices.legend(comparison), *left_out])
+    return [f'<p class="quiet">{text(note)}</p>' for note in ("; ".join(devices.legend(comparison)), *left_out) if note]
 
 
 def _speed(comparison: Comparison) -> str:
