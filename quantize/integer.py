@@ -13,7 +13,7 @@ from earshot.core.errors import ToolError
 from earshot.quantize.calibration import Range
 from earshot.quantize.graph import Graph, load_flatbuffer, operator_name, pack_flatbuffer, read_graph
 from earshot.quantize.metadata import MASK
-from earshot.quantize.raised import fine_ranges, matching, narrow_outputs, raised
+from earshot.quantize.raised import fine_ranges, matching, raised, settle_outputs
 from earshot.quantize.ranges import RangePlan
 from earshot.quantize.stand_ins import disguise, reveal
 from earshot.quantize.wide import coarse_operators, wide_operators, wide_states, widen_states
@@ -84,7 +84,9 @@ def quantize_graph(
     if not higher.operators:
         return widened
     mask = graph.outputs[MASK]
-    return narrow_outputs(widened, {MASK: plan.at("int8")[mask]} if mask in plan.prescribed else {})
+    narrow: dict[str, Range | None] = dict.fromkeys(set(graph.state_pairs) - set(states))
+    narrow[MASK] = plan.at("int8")[mask] if mask in plan.prescribed else None
+    return settle_outputs(widened, narrow)
 
 
 def _scope(graph: Graph, index: int) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from earshot.quantize.calibration import Range
-from earshot.quantize.graph import Graph, Operator, load_flatbuffer, pack_flatbuffer
+from earshot.quantize.graph import Graph, Operator, load_flatbuffer, operator_name, pack_flatbuffer
 from earshot.quantize.ranges import MOVES, PRESCRIBED
 
 _LOWEST, _STEPS = -128, 255
@@ -106,23 +106,33 @@ def fine_ranges(found: Raised, graph: Graph, fine: Mapping[int, Range]) -> dict[
     return {index: fine[index] for index in found.tensors | made if index in fine}
 
 
-def narrow_outputs(content: bytes, outputs: Mapping[str, Range]) -> bytes:
-    """Gives outputs that leave on 8 bits the scale they have in a file without raised layers.
+def settle_outputs(content: bytes, narrow: Mapping[str, Range | None]) -> bytes:
+    """Gives outputs that leave on 8 bits the form they have in a file without raised layers.
 
-    The quantizer knows one range a tensor: that of a sigmoid on 16 bits would cost the mask half of its steps.
+    - The quantizer knows one range a tensor: that of a sigmoid on 16 bits would cost the mask half of its steps.
+    - Where a raised layer reads what also leaves, the quantizer lets the copy on 16 bits leave in its place.
 
     Args:
         content: the int8 file.
-        outputs: signature name -> range at int8.
+        narrow: signature name -> range at int8 where a kernel prescribes it, else None.
     """
-    if not outputs:
-        return content
+    from ai_edge_litert import schema_py_generated as schema
+
     model = load_flatbuffer(content)
-    tensors = model.subgraphs[0].tensors
+    graph = model.subgraphs[0]
+    makers = {int(index): operator for operator in graph.operators for index in operator.outputs}
     for item in model.signatureDefs[0].outputs:
-        found = outputs.get(item.name.decode())
+        name, maker = item.name.decode(), makers.get(int(item.tensorIndex))
+        if name not in narrow:
+            continue
+        if graph.tensors[item.tensorIndex].type == schema.TensorType.INT16 and maker is not None:
+            source = int(maker.inputs[0])
+            if operator_name(model, maker) == "QUANTIZE" and graph.tensors[source].type == schema.TensorType.INT8:
+                place = list(graph.outputs).index(item.tensorIndex)
+                item.tensorIndex = graph.outputs[place] = source
+        found = narrow[name]
         if found is not None:
-            parameters = tensors[item.tensorIndex].quantization
+            parameters = graph.tensors[item.tensorIndex].quantization
             scale = np.float32((found.high - found.low) / _STEPS)
             parameters.scale = np.asarray([scale], np.float32)
             parameters.zeroPoint = np.asarray([round(_LOWEST - found.low / float(scale))], np.int64)

@@ -79,7 +79,7 @@ def test_a_sigmoid_that_reads_a_raised_layer_leaves_the_mask_its_steps(lookback,
     steps = []
     for content in (
         quantize_graph(lookback.path, lookback.plan, "int8", keep_wide=[pattern_of(last)]),
-        monkeypatch.setattr(integer, "narrow_outputs", lambda content, outputs: content)
+        monkeypatch.setattr(integer, "settle_outputs", lambda content, narrow: content)
         or quantize_graph(lookback.path, lookback.plan, "int8", keep_wide=[pattern_of(last)]),
     ):
         graph = read_graph(content)
@@ -170,3 +170,15 @@ def test_raising_from_a_plan_is_what_the_recipe_key_makes(lookback, tmp_path, fr
     plain = quantize_graph(made.float_path, made.ranges, "int8")
     held = lookback.graph.tensors[lookback.graph.inputs["state_held"]].size
     assert built.state_bytes - measure(Model(read_graph(plain), plain), wanted, stream).state_bytes == held
+
+
+@pytest.mark.parametrize("pattern", ["^CONV_2D$|^FULLY_CONNECTED$", "^TANH$|^LOGISTIC$", "^ADD$", "."])
+def test_states_leave_as_they_enter_whatever_is_raised(network, pattern):
+    """A raised layer may read what also leaves as a state: on 8 bits that state still leaves on 8 bits."""
+    graph = read_graph(quantize_graph(network.path, network.plan, "int8", keep_wide=[pattern]))
+    for name in graph.state_pairs:
+        ends = [graph.tensors[side[name]] for side in (graph.inputs, graph.outputs)]
+        assert ends[0].dtype == ends[1].dtype and ends[0].quantization.same_as(ends[1].quantization), name
+    plain = read_graph(quantize_graph(network.path, network.plan, "int8"))
+    masks_of = [one.tensors[one.outputs[MASK]] for one in (graph, plain)]
+    assert masks_of[0].dtype == "int8" and masks_of[0].quantization.same_as(masks_of[1].quantization)
