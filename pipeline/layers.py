@@ -65,7 +65,7 @@ def has_layers(run: Run) -> bool:
 
 
 def measure_layers(run: Run, store: Store, built: int, progress: Progress) -> Layers:
-    """Measures the layers of a run's int8 file, or reads what was measured so before.
+    """Measures the layers of a run's int8 file, or reads what was measured before, where that is as much.
 
     Args:
         run: the run.
@@ -80,6 +80,9 @@ def measure_layers(run: Run, store: Store, built: int, progress: Progress) -> La
     """
     if not has_layers(run):
         raise UsageError(f"run {run.name}: it made no int8 file of its own, so there are no layers to measure")
+    known = stored_layers(run, store)
+    if known is not None and sum(layer.gain_db is not None or bool(layer.why_not) for layer in known.layers) >= built:
+        return known
     plan = store.find(run.artifacts[PLAN])
     if plan is None:
         raise ArtifactError(

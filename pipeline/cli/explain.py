@@ -11,7 +11,7 @@ from earshot.core.errors import EarshotError
 from earshot.pipeline.cli.options import baseline_option, gating, no_baseline_option, open_store, store_option
 from earshot.pipeline.cli.reports import report_option
 
-LAYERS = 5
+LAYERS = 8
 
 
 @click.command(short_help="Say why a run missed its budgets, and which layers lose most to rounding.")
