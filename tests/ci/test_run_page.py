@@ -102,6 +102,17 @@ def test_the_verdict_comes_first_then_what_was_missed_then_everything_else():
         assert cell in budgets
 
 
+def test_layers_of_a_run_that_missed_nothing_stand_under_no_missed_budget():
+    found = sample_page()
+    calm = replace(found, verdicts=found.verdicts[:1], explanation=replace(found.explanation, findings=()))
+    content = render(calm)
+    assert "Missed budgets" not in content
+    where = content[content.index("<h2>Where the quality goes") : content.index("<h2>Quality on")]
+    assert "waterfall of pesq_wb" in where and "enc0/conv" in where
+    assert "waterfall of pesq_wb" in content and content.count("waterfall of pesq_wb") == 1
+    assert render(found).count("waterfall of pesq_wb") == 1, "shown where the budget was missed, and not again"
+
+
 def test_numbers_of_every_part_are_there():
     read = Reader(render(sample_page()))
     for words in (

@@ -39,7 +39,7 @@ def render(found: RunPage) -> str:
             section("Missed budgets, and why", *_missed(found)),
             section("All budgets", _budgets(verdicts)) if verdicts else "",
             section("Stages", _stages(run, verdicts)) if run.rows else "",
-            section("Where the quality goes", _waterfall(found)),
+            section("Where the quality goes", _waterfall(found), *_layers(found)),
             section("Quality on the test set", *quality.parts(found)),
             section("Listen", *listening.parts(found.listening)),
             section("Against the baseline", *_differences(found)),
@@ -67,12 +67,10 @@ def _banner(run: Run, verdicts: Sequence[Verdict]) -> str:
 
 
 def _missed(found: RunPage) -> list[str]:
-    """One panel a missed budget, worst first, with why; then what holds for all of them."""
+    """One panel a missed budget, worst first, with why."""
     missed = [verdict for verdict in found.verdicts if verdict.status is not Status.PASS]
     missed.sort(key=lambda one: -_ORDER.index(one.status))
-    panels = [_panel(verdict, found.explanation, first=verdict is missed[0]) for verdict in missed]
-    rest = explanation.parts(replace(found.explanation, findings=())) if found.explanation else []
-    return [*panels, *rest]
+    return [_panel(verdict, found.explanation, first=verdict is missed[0]) for verdict in missed]
 
 
 def _panel(verdict: Verdict, why: Explanation | None, first: bool) -> str:
@@ -128,6 +126,11 @@ def _waterfall(found: RunPage) -> str:
     if fall is None or fall.metric in shown:
         return ""
     return figure(draw(fall), f"{fall.metric} row by row, each against the one before.")
+
+
+def _layers(found: RunPage) -> list[str]:
+    """What an explanation knows beside the missed budgets: the layers of the integer file, and what is not known."""
+    return explanation.parts(replace(found.explanation, findings=())) if found.explanation else []
 
 
 def _differences(found: RunPage) -> list[str]:
