@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from earshot.ci.comparison import Comparison, ModelResult
@@ -18,6 +18,7 @@ from earshot.ci.waterfall_text import sentences
 from earshot.ci.worst_clips import worst_clips
 
 BASELINE = "the baseline"
+NAMED = 5  # operators
 _ROUNDED = ("quantize", "convert:int8")
 _COMPARED = re.compile(r"(?:worse|better) than (?P<row>.+)$")  # as `Budget.limit_text` ends
 
@@ -32,6 +33,7 @@ class Known:
         comparison: its targets with their operators, as far as they are kept.
         baseline: what it was compared with.
         layers: of its int8 file, where they were measured.
+        float_operators: row -> operators of its file that compute in float, each with the reason.
         gone: titles of its artifacts that are not in the store any more.
     """
 
@@ -40,6 +42,7 @@ class Known:
     comparison: Comparison = field(default_factory=Comparison)
     baseline: Evidence | None = None
     layers: Layers | None = None
+    float_operators: Mapping[str, Sequence[str]] = field(default_factory=dict)
     gone: frozenset[str] = frozenset()
 
 
@@ -91,7 +94,9 @@ def _of_quality(finding: Finding, verdict: Verdict, known: Known) -> Finding:
     limit = _limit(verdict, higher)
     if fall is None:
         return replace(finding, limit=limit, missing=(f"{verdict.metric} was measured in fewer than two rows",))
-    told = list(sentences(fall, limit))
+    if verdict.value is None:
+        return replace(finding, waterfall=fall, missing=(f"{verdict.metric} is not known of {row}: {verdict.reason}",))
+    told = [*_computed_in_float(verdict, known), *sentences(fall, limit)]
     known_values = known_metric(verdict.metric)
     if known_values is not None and not known_values.per_clip:
         return replace(finding, limit=limit, waterfall=fall, sentences=tuple(told))
@@ -102,6 +107,15 @@ def _of_quality(finding: Finding, verdict: Verdict, known: Known) -> Finding:
         return replace(finding, limit=limit, waterfall=fall, sentences=tuple(told), clips=clips)
     missing = (f"clips: {clips}",) if clips else ()
     return replace(finding, limit=limit, waterfall=fall, sentences=tuple(told), missing=missing)
+
+
+def _computed_in_float(verdict: Verdict, known: Known) -> list[str]:
+    """Which operators of an integer file are float, and why."""
+    found = known.float_operators.get(str(verdict.row), ()) if verdict.metric == "float_operators" else ()
+    if not found:
+        return []
+    more = f", and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return [f"computed in float: {', '.join(found[:NAMED])}{more}"]
 
 
 def _rounding(fall: Waterfall, known: Known) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from earshot.ci.evidence import Evidence
@@ -13,6 +14,8 @@ from earshot.pipeline.comparing import compare_stored_run
 from earshot.pipeline.evidence import gather
 from earshot.pipeline.layers import stored_layers
 from earshot.pipeline.store import Store
+
+PARITY = "parity.json"  # named in quantize/convert.py, which is not loaded for its name
 
 
 def explain_run(run: Run, verdicts: Sequence[Verdict], store: Store, baseline: Evidence | None = None) -> Explanation:
@@ -34,6 +37,22 @@ def explain_run(run: Run, verdicts: Sequence[Verdict], store: Store, baseline: E
         comparison=compare_stored_run(run, store),
         baseline=baseline,
         layers=layers,
+        float_operators=_float_operators(run, store),
         gone=frozenset(gone),
     )
     return explain(known, verdicts)
+
+
+def _float_operators(run: Run, store: Store) -> dict[str, list[str]]:
+    """Row -> operators of its integer file that compute in float, with the reasons that convert wrote down."""
+    found: dict[str, list[str]] = {}
+    for row in run.rows:
+        counted = next(iter(row.find("float_operators")), None)
+        artifact = store.find(row.artifact) if counted and counted.value and row.artifact else None
+        if artifact is None or PARITY not in artifact.manifest.files:
+            continue
+        variants = json.loads(artifact.file(PARITY).read_text(encoding="utf-8")).get("variants", {})
+        listed = variants.get(row.row.rpartition(":")[2], {}).get("float_operators", ())
+        if isinstance(listed, list):  # of the float file it is the word "all"
+            found[row.row] = [f"{one['operator']} ({one['output']}: {one['reason']})" for one in listed]
+    return found

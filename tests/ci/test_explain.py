@@ -281,3 +281,25 @@ def test_layers_are_not_named_where_rounding_lost_nothing():
     known = Known(Run(name="night", status="complete", rows=rows), Evidence(run="night", rows=rows, scores=SCORES))
     told = " ".join(the_finding(Budget(metric="pesq_wb", min=3), known).sentences)
     assert "16 bits" not in told and "earshot explain" not in told
+
+
+def test_operators_in_float_are_named_with_their_reasons():
+    rows = tuple(
+        Row(row=name, measurements=(Measurement("float_operators", count, "1"),))
+        for name, count in (("convert:float32", 30.0), ("convert:int8", 7.0))
+    )
+    run, evidence = Run(name="night", status="complete", rows=rows), Evidence(run="night", rows=rows)
+    listed = {"convert:int8": [f"ELU (layer{number}: no integer form)" for number in range(7)]}
+    found = the_finding(Budget(metric="float_operators", max=0), Known(run, evidence, float_operators=listed))
+    assert found.sentences[0].startswith("computed in float: ELU (layer0: no integer form), ELU (layer1")
+    assert found.sentences[0].endswith("and 2 more")
+    silent = the_finding(Budget(metric="float_operators", max=0), Known(run, evidence))
+    assert "computed in float" not in " ".join(silent.sentences)
+
+
+def test_a_value_that_is_not_there_blames_no_step():
+    rows = (row("noisy", NOISY), row("convert:float32", FLOAT), Row(row="convert:int8"))
+    known = Known(Run(name="night", status="complete", rows=rows), Evidence(run="night", rows=rows, scores=SCORES))
+    found = the_finding(Budget(metric="pesq_wb", min=1.6), known)
+    assert found.sentences == () and found.waterfall is not None
+    assert found.missing == ("pesq_wb is not known of convert:int8: pesq_wb was not measured in row 'convert:int8'",)
