@@ -57,7 +57,7 @@ def _filled(device: Device, run: Run, store: Store) -> Device:
     artifact = store.find(artifact_id) if artifact_id else None
     if artifact is None:
         return device
-    kept: dict[str, Any] = read_profile(artifact)["results"]
+    kept: dict[str, Any] = read_profile(artifact).get("results", {})  # another version's profile tells no details
     return device.model_copy(
         update={"results": tuple(_detailed(result, kept.get(result.model, {})) for result in device.results)}
     )
