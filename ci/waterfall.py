@@ -28,6 +28,7 @@ class Level:
         change: against the row before that has a value; None for the first one.
         since: that row before.
         base: the same row's value in the baseline, where one is compared with.
+        added: whether the baseline has no such row.
         n: samples the value stands on.
         reason: why there is no value.
     """
@@ -39,6 +40,7 @@ class Level:
     base: float | None = None
     n: int = 0
     reason: str = ""
+    added: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -77,20 +79,29 @@ class Waterfall:
         found = max(losses, key=lambda one: one[0], default=None)
         return found[1] if found is not None and found[0] > 0 else None
 
+    @property
+    def worst_word(self) -> str:
+        """What is said of that level: `lost most`, of sizes and counts `grew most`."""
+        return "lost most" if self.higher_is_better else "grew most"
+
     def loss(self, level: Level) -> float:
         """What the step to a level lost, in the metric's unit; negative where it gained.
 
-        Beside a baseline: more than the same step lost there, counted where both have the rows. The first row there
-        counts whole: it differs from the beginning.
+        Beside a baseline: more than the same step lost there, counted where both have the rows; a step that the
+        baseline never took lost nothing there. The first row there counts whole: it differs from the beginning.
         """
         if not self.baseline:
             return self._worse(level.change or 0.0)
-        compared = [one for one in self.known if one.base is not None]
-        if level not in compared:
-            return 0.0
-        place = compared.index(level)
-        before = self._apart(compared[place - 1]) if place else 0.0
-        return self._apart(level) - before
+        before, base = 0.0, None
+        for one in self.known:
+            if one.base is None and not (one.added and base is not None):
+                continue
+            base = base if one.base is None else one.base
+            apart = self._worse((one.value or 0.0) - (base or 0.0))
+            if one is level:
+                return apart - before
+            before = apart
+        return 0.0
 
     def lost(self, first: Level, last: Level) -> float:
         """How much worse the last of two levels is than the first; negative where it is better."""
@@ -99,9 +110,6 @@ class Waterfall:
     def keeps(self, level: Level, limit: float) -> bool:
         """Whether a level's value keeps a limit."""
         return level.value is not None and self._worse(level.value - limit) <= 0
-
-    def _apart(self, level: Level) -> float:
-        return self._worse((level.value or 0.0) - (level.base or 0.0))
 
     def _worse(self, change: float) -> float:
         return -change if self.higher_is_better else change
@@ -126,6 +134,7 @@ def waterfall(
     start: str = "",
     base: Sequence[Row] = (),
     baseline: str = "",
+    base_row: str = "",
 ) -> Waterfall | None:
     """A metric over the rows on the way to one of them.
 
@@ -138,6 +147,7 @@ def waterfall(
         start: the row that losses are counted from; empty means the first one.
         base: rows of the baseline to show beside.
         baseline: its name; empty where none is compared with.
+        base_row: the row there that stands beside the one judged; empty means the same one.
 
     Returns:
         None where fewer than two rows have a value: then nothing can be told apart.
@@ -154,7 +164,8 @@ def waterfall(
             reason = "not measured" if found is None else found.reason or "could not be measured"
             levels.append(Level(name, None, reason=reason))
             continue
-        beside = next(iter(theirs[name].find(metric, target)), None) if name in theirs else None
+        other = theirs.get(base_row if base_row and name == row else name)
+        beside = None if other is None else next(iter(other.find(metric, target)), None)
         level = Level(
             name,
             found.value,
@@ -162,6 +173,7 @@ def waterfall(
             since=None if before is None else before.row,
             base=None if beside is None else beside.value,
             n=found.n,
+            added=True if baseline and other is None else None,
         )
         levels.append(level)
         before, unit = level, found.unit

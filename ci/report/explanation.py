@@ -49,7 +49,7 @@ def level_cells(fall: Waterfall, level: Level) -> tuple[str, ...]:
     value = clean(level.reason) if level.value is None else quantity(float(f"{level.value:.5g}"))
     change = NOT_MEASURED if level.change is None else f"{level.change:+.3g}"
     beside = [] if not fall.baseline else [NOT_MEASURED if level.base is None else quantity(float(f"{level.base:.5g}"))]
-    return (clean(level.row), value, change, *beside, "lost most" if fall.worst is level else "")
+    return (clean(level.row), value, change, *beside, fall.worst_word if fall.worst is level else "")
 
 
 def clip_cells(clips: WorstClips, one: ClipLoss) -> tuple[str, ...]:

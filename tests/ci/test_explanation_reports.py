@@ -180,3 +180,17 @@ def test_the_waterfall_is_drawn_to_scale():
     assert all(0 <= x <= 400 for x in places)
     beside = circles(draw(fall("main")))
     assert len(beside) == 8 and len(circles(draw(fall()))) == 4
+
+
+def test_sizes_grow_where_quality_is_lost():
+    sizes = [
+        Row(row=name, measurements=(Measurement("model_bytes", value, "bytes"),))
+        for name, value in (("teacher", 1000.0), ("distill", 400.0), ("convert:float32", 450.0))
+    ]
+    found = waterfall(sizes, "model_bytes", "convert:float32", higher_is_better=False)
+    assert found is not None
+    drawing = draw(found)
+    assert "grew most" in drawing and "lost most" not in drawing
+    assert [one.get("fill") for one in ElementTree.fromstring(drawing).iter("rect")] == ["var(--good)", "var(--bad)"]
+    (part,) = page.parts(Explanation("night", (Finding("small", "fail", "model_bytes", "x", None, waterfall=found),)))
+    assert "Where model_bytes came from" in part and "red grew" in part

@@ -31,10 +31,17 @@ def details(finding: Finding) -> list[str]:
     drawings = []
     if finding.waterfall is not None:
         fall = finding.waterfall
-        caption = "Each bar is what a step changed; red lost, green gained." + (
+        words = "lost, green gained" if fall.higher_is_better else "grew, green shrank"
+        caption = f"Each bar is what a step changed; red {words}." + (
             f" Open circles: {fall.baseline}." if fall.baseline else ""
         )
-        drawings.append(page.figure(draw(fall, finding.limit), caption, f"Where {fall.metric} was lost"))
+        drawings.append(
+            page.figure(
+                draw(fall, finding.limit),
+                caption,
+                f"Where {fall.metric} {'was lost' if fall.higher_is_better else 'came from'}",
+            )
+        )
     if finding.costs is not None:
         drawings.append(_costs(finding.costs))
     clips = [_clips(finding.clips)] if finding.clips is not None and finding.clips.clips else []

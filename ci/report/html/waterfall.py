@@ -59,7 +59,7 @@ def _words(fall: Waterfall, level: Level) -> list[str]:
     words = [quantity(float(f"{level.value or 0.0:.4g}"), fall.unit)]
     if level.change:
         words.append(f"{'+' if level.change > 0 else '−'}{quantity(float(f'{abs(level.change):.3g}'))}")
-    return [*words, "lost most"] if fall.worst is level else words
+    return [*words, fall.worst_word] if fall.worst is level else words
 
 
 def _limit(axis: Axis, limit: float | None, foot: int) -> list[str]:
