@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,8 @@ from earshot.ci.costs import MEMORY, TIMES, cost_sentence, memory_costs, operato
 from earshot.ci.evidence import Evidence, Scores
 from earshot.ci.explanation import Costs, Explanation, Finding, Layers, WorstClips
 from earshot.ci.metrics import known_metric
-from earshot.ci.run_file import Run
+from earshot.ci.quantity import quantity
+from earshot.ci.run_file import Row, Run, shipped_row
 from earshot.ci.verdict import Status, Verdict
 from earshot.ci.waterfall import NOISY, Waterfall, waterfall
 from earshot.ci.waterfall_text import sentences
@@ -64,8 +66,11 @@ def higher_is_better(verdict: Verdict) -> bool:
     known = known_metric(verdict.metric)
     if known is not None:
         return known.better == "higher"
-    if verdict.value is not None and verdict.reference is not None and "better than" not in verdict.limit:
-        return verdict.value < verdict.reference
+    if verdict.value is not None and verdict.reference is not None:
+        change = verdict.value - verdict.reference
+        if "better than" in verdict.limit:  # what the margin leaves of the change is the gain asked for, or it is not
+            return verdict.limit.startswith(f"at least {quantity(change - (verdict.margin or 0.0), verdict.unit)} ")
+        return change < 0
     return not verdict.limit.startswith("≤")
 
 
@@ -82,6 +87,7 @@ def _of_quality(finding: Finding, verdict: Verdict, known: Known) -> Finding:
     """Quality, sizes and counts of a row: where on the way to it they were lost, and in which clips."""
     row, higher, compared = str(verdict.row), higher_is_better(verdict), compared_with(verdict)
     base = known.baseline if compared == BASELINE and verdict.reference is not None else None
+    beside = _beside(verdict, known) if base else None
     fall = waterfall(
         known.run.rows,
         verdict.metric,
@@ -90,6 +96,7 @@ def _of_quality(finding: Finding, verdict: Verdict, known: Known) -> Finding:
         start=compared if compared not in (None, BASELINE, NOISY) else "",
         base=base.rows if base else (),
         baseline=base.name if base else "",
+        base_row=beside.row if beside else "",
     )
     limit = _limit(verdict, higher)
     if fall is None:
@@ -137,10 +144,28 @@ def _all_wide(layers: Layers) -> float:
 
 
 def _limit(verdict: Verdict, higher: bool) -> float | None:
-    """The value that just keeps the budget."""
+    """The value that just keeps the budget; of two bounds the one that was missed."""
     if verdict.value is None or verdict.margin is None:
         return None
-    return verdict.value - verdict.margin if higher else verdict.value + verdict.margin
+    least, most = verdict.value - verdict.margin, verdict.value + verdict.margin
+    for sign, bound in (("≥", least), ("≤", most)):
+        if f"{sign} {quantity(bound, verdict.unit)}" in verdict.limit:
+            return bound
+    return least if higher else most
+
+
+def _beside(verdict: Verdict, known: Known) -> Row | None:
+    """The baseline's row that the gate compared with: of a run's shipped row it may be another that ships there."""
+    if known.baseline is None:
+        return None
+    ships, row = shipped_row(known.run.rows), str(verdict.row)
+    found = [known.baseline.row(row), shipped_row(known.baseline.rows) if ships and ships.row == row else None]
+
+    def apart(one: Row) -> float:
+        value = next((m.value for m in one.find(verdict.metric, verdict.target) if m.value is not None), None)
+        return math.inf if value is None else abs(value - (verdict.reference or 0.0))
+
+    return min((one for one in found if one is not None), key=apart, default=None)
 
 
 def _clips(verdict: Verdict, fall: Waterfall, known: Known, higher: bool) -> WorstClips | str:
@@ -150,7 +175,8 @@ def _clips(verdict: Verdict, fall: Waterfall, known: Known, higher: bool) -> Wor
     if compared == BASELINE:
         if known.baseline is None:
             return ""
-        against, theirs = known.baseline.name, known.baseline.scores.get(row)
+        beside = _beside(verdict, known)
+        against, theirs = known.baseline.name, known.baseline.scores.get(beside.row if beside else row)
     else:
         lost = fall.worst
         against = compared or (lost.since if lost and lost.since else NOISY)
@@ -191,6 +217,8 @@ def _on_target(finding: Finding, verdict: Verdict, known: Known) -> Finding:
         gone = f"profile on {target}" in known.gone
         why = "its profile is no longer in the store" if gone else f"{target} tells no costs of single operators"
         missing = () if costs else (f"operators: {why}",)
+    else:
+        missing = (f"{target} tells no parts of {verdict.metric}",)
     told = [cost_sentence(costs)] if costs else []
     if costs and costs.remark:
         told.append(costs.remark)

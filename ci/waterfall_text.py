@@ -100,11 +100,14 @@ def _against_baseline(fall: Waterfall) -> str:
     total = fall.lost(Level(last.row, last.base), last)
     if worst is None or total <= 0:
         return f"no step lost more than in {fall.baseline}"
-    loss = min(fall.loss(worst), total)
-    whole = "all" if loss > total * 0.98 else f"{amount(loss, '1')}"
+    loss = fall.loss(worst)
     if worst is compared[0] or worst.since == NOISY:
         return f"already {thing(worst.row)} lies {amount(loss, fall.unit)} {_below(fall)} that of {fall.baseline}"
-    return f"against {fall.baseline}, {step(fall, worst)} lost {whole} of the {amount(total, fall.unit)}"
+    which = f"against {fall.baseline}, {step(fall, worst)} lost"
+    if loss > total * 1.02:
+        return f"{which} {amount(loss, fall.unit)}; other steps gained {amount(loss - total, fall.unit)} of it back"
+    whole = "all" if loss > total * 0.98 else f"{amount(loss, '1')}"
+    return f"{which} {whole} of the {amount(total, fall.unit)}"
 
 
 def _sizes(fall: Waterfall) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from earshot.ci.budget import Budget
-from earshot.ci.comparison import Comparison, Device, ModelResult, Operator
+from earshot.ci.comparison import Comparison, Device, ModelResult, Operator, compare_run
 from earshot.ci.costs import memory_costs, operator_costs
 from earshot.ci.difference import Pair
 from earshot.ci.evidence import Evidence, Scores
@@ -303,3 +303,47 @@ def test_a_value_that_is_not_there_blames_no_step():
     found = the_finding(Budget(metric="pesq_wb", min=1.6), known)
     assert found.sentences == () and found.waterfall is not None
     assert found.missing == ("pesq_wb is not known of convert:int8: pesq_wb was not measured in row 'convert:int8'",)
+
+
+@pytest.mark.parametrize(
+    ("limits", "value", "asked"),
+    [({"min": 1.0, "max": 2.0}, 3.0, 2.0), ({"min": 1.0, "max": 2.0}, 0.5, 1.0), ({"max": 2.0}, 3.0, 2.0)],
+)
+def test_the_limit_is_the_bound_that_was_missed(limits, value, asked):
+    rows = tuple(
+        Row(row=name, measurements=(Measurement("pesq_wb", value, "MOS", 8),)) for name in ("teacher", "distill")
+    )
+    known = Known(Run(name="night", status="complete", rows=rows), Evidence(run="night", rows=rows))
+    assert the_finding(Budget(metric="pesq_wb", **limits), known).limit == pytest.approx(asked)
+
+
+@pytest.mark.parametrize("better", ["lower", "higher"])
+@pytest.mark.parametrize("change", [0.05, -0.05])
+def test_the_sense_of_a_metric_of_ones_own_that_has_to_gain(better, change):
+    rows = tuple(
+        Row(row=name, measurements=(Measurement("mine", value, "s"),))
+        for name, value in (("noisy", 1.5), ("convert:int8", 1.5 + change))
+    )
+    budget = Budget(metric="mine", unit="s", better=better, relative_to="noisy", min_gain=0.1)
+    (verdict,) = judge([budget], rows)
+    assert str(verdict.status) == "fail" and higher_is_better(verdict) is (better == "higher")
+
+
+def test_beside_a_baseline_that_ships_another_file_its_clips_are_compared():
+    rows = (ROWS[0], ROWS[1], row("convert:int16x8", FLOAT))
+    kept = {"noisy": SCORES["noisy"], "convert:float32": SCORES["convert:float32"], "convert:int16x8": scores(FLOAT)}
+    base = Evidence(name="main", run="main", rows=rows, scores=kept)
+    budget = Budget(metric="pesq_wb", relative_to="baseline", max_loss=0.1)
+    found = the_finding(budget, Known(RUN, EVIDENCE, baseline=base), Pair(base, EVIDENCE))
+    assert found.waterfall is not None and found.waterfall.levels[-1].base == pytest.approx(sum(FLOAT) / 8)
+    assert found.sentences[0].startswith("against main, rounding to int8 lost all of the")
+    assert found.clips is not None and found.clips.clips[0].clip == "clip4"
+
+
+@pytest.mark.parametrize("metric", ["arena_bytes", "stack_bytes", "temperature_c", "output_mismatches"])
+def test_what_a_target_tells_no_parts_of_is_said(metric):
+    unit = {"temperature_c": "C", "output_mismatches": "1"}.get(metric, "bytes")
+    rows = (Row(row="convert:int8", measurements=(Measurement(metric, 5.0, unit, target="board"),)),)
+    run = Run(name="night", status="complete", rows=rows)
+    known = Known(run, Evidence(run="night", rows=rows), compare_run(run))
+    assert the_finding(Budget(metric=metric, max=1), known).missing == (f"board tells no parts of {metric}",)

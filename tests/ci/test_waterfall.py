@@ -130,7 +130,7 @@ def test_beside_a_baseline_only_what_it_lost_more_counts():
     assert fall is not None and fall.worst.row == "prune"
     assert fall.loss(fall.worst) == pytest.approx(0.05)
     told = sentences(fall)[0]
-    assert told == "against main, pruning lost all of the 0.04 MOS"
+    assert told == "against main, pruning lost 0.05 MOS; other steps gained 0.01 MOS of it back"
     lower = {name: value - 0.1 for name, value in base.items() if name != "noisy"} | {"noisy": base["noisy"]}
     begun = waterfall(rows(lower), "pesq_wb", "convert:int8", base=rows(base), baseline="main")
     assert begun is not None and sentences(begun)[0] == "already the teacher lies 0.1 MOS below that of main"
@@ -138,6 +138,28 @@ def test_beside_a_baseline_only_what_it_lost_more_counts():
     assert same is not None and same.worst is None and sentences(same)[0] == "no step lost more than in main"
     alone = waterfall(rows(VALUES), "pesq_wb", "convert:int8", base=rows({"other": 1.0}), baseline="main")
     assert alone is not None and "no row on the way was measured in main too" in sentences(alone)[0]
+
+
+def test_a_step_that_the_baseline_never_took_is_blamed_itself():
+    """Without pruning 2.46 stays; that the export is the first row after it that both have does not make it guilty."""
+    base = {name: VALUES["distill"] if name != "noisy" else value for name, value in VALUES.items() if name != "prune"}
+    fall = made(base=rows(base), baseline="main")
+    assert fall.worst is not None and fall.worst.row == "prune" and fall.loss(fall.worst) == pytest.approx(0.21)
+    assert sentences(fall)[0] == "against main, pruning lost all of the 0.21 MOS"
+    unknown = made(base=rows(base | {"prune": None}), baseline="main")  # pruned there too, by how much nobody knows
+    assert unknown.worst is not None and unknown.worst.row == "convert:float32"
+
+
+def test_beside_a_baseline_that_ships_another_file():
+    """main ships 16x8 with 2.25; here the simulated int8 is 2.0 and its file 2.01."""
+    base = {name: value for name, value in VALUES.items() if name not in ("quantize", "convert:int8")}
+    here = VALUES | {"quantize": 2.0, "convert:int8": 2.01}
+    theirs = rows(base | {"convert:int16x8": 2.25})
+    fall = made(here, base=theirs, baseline="main", base_row="convert:int16x8")
+    assert fall.levels[-1].base == 2.25
+    assert sentences(fall)[0] == (
+        "against main, rounding to int8 (simulated) lost 0.25 MOS; other steps gained 0.01 MOS of it back"
+    )
 
 
 def test_rows_on_different_samples_are_said():
