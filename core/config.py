@@ -24,10 +24,24 @@ class Config(BaseModel):
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one mapping, as merges leave them: YAML forbids it (1.2.2, 3.2.1.3), and
+    PyYAML would drop the first without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
+                raise yaml.MarkedYAMLError(problem=f"'{key.value}' stands there twice", problem_mark=key.start_mark)
+            seen.add((key.tag, str(key.value)))
+        return node
+
+
 def load_yaml(path: Path) -> dict[str, Any]:
     """Reads a YAML mapping. Raises ConfigError that names the file, and the line where the text is not YAML."""
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: no such file", "check the path, or write one with: earshot init") from error
     except (OSError, UnicodeDecodeError) as error:
@@ -36,6 +50,8 @@ def load_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', error)})") from error
+    except RecursionError as error:
+        raise ConfigError(f"{path}: nested too deeply") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: expected a mapping of keys at the top, found {type(value).__name__}")
     return value

@@ -47,6 +47,10 @@ def test_recipes_studies_and_budgets_are_told_apart(tmp_path, monkeypatch):
         ("r.yaml", "name: r\nseed: ${NOT_SET_ANYWHERE}\n", "NOT_SET_ANYWHERE"),
         ("b.yaml", BUDGETS.replace("min", "least"), "least"),
         ("b.yaml", BUDGETS.replace("/1", "/9"), "earshot.budgets/9"),
+        # Two changes that a merge put one below the other: the first list of budgets would be gone without a word.
+        ("b.yaml", BUDGETS + BUDGETS.partition("\n")[2], r"b\.yaml line 4: .*'budgets' stands there twice"),
+        ("b.yaml", BUDGETS.replace("min: 2.2", "min: 2.2, min: 1.1"), "'min' stands there twice"),
+        ("r.yaml", "a: " + "[" * 20_000, "nested too deeply"),
         ("s.yaml", "name: s\nstudents: {}\nmethods: {}\n", "students"),
         ("notes.txt", "", "neither YAML nor JSON"),
     ],
