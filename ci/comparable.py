@@ -91,7 +91,7 @@ def targets_differ(
     if clocked:
         theirs, ours = _machine(base), _machine(candidate)
         if not theirs or not ours:
-            return f"{'here' if theirs else 'in the baseline'} it is not known which machine it was"
+            return f"{'here' if theirs else f'in {other}'} it is not known which machine it was"
         if theirs != ours:
             return "another machine of the same kind"
     return None

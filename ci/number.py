@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from earshot.ci.comparable import ABSOLUTE_ONLY, CLOCKED, scores_differ, targets_differ
+from earshot.ci.comparable import ABSOLUTE_ONLY, CLOCKED, LOWER_BOUND, scores_differ, targets_differ
 from earshot.ci.evidence import Evidence, Scores, Timing
 from earshot.ci.metrics import known_metric
 from earshot.ci.run_file import Row
@@ -66,6 +66,9 @@ def why_apart(one: Number, other: Number, called: str) -> str | None:
         return f"another unit: {there.unit} in {called}, {here.unit} here"
     if here.provenance is not there.provenance:
         return f"{there.provenance} in {called}, {here.provenance} here"
+    if (LOWER_BOUND in here.flags) is not (LOWER_BOUND in there.flags):
+        where = f"in {called}" if LOWER_BOUND in there.flags else "here"
+        return f"a lower bound {where} only: the total is not known there"
     name = here.metric.partition("[")[0]
     if here.target is not None:
         clocked = name in (*CLOCKED, *ABSOLUTE_ONLY) and here.provenance is Provenance.MEASURED

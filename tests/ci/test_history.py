@@ -65,8 +65,10 @@ def test_a_metric_of_one_group():
         ("rtf", {"host": OTHER_ENGINE}, "another engine version: 2.3.0 in a, 2.4.0 here"),
         ("rtf", {"host": HOST | {"cpu": "another"}}, "another processor"),
         ("rtf", {"provenance": Provenance.ESTIMATED}, "measured in a, estimated here"),
+        ("rtf", {"flags": ("lower-bound",)}, "a lower bound here only"),
         # Negative controls: what does not bear on a metric does not part its numbers.
         ("rtf", {"dataset": "two"}, None),
+        ("rtf", {"flags": ("throttled",)}, None),
         ("pesq_wb", {"host": OTHER_ENGINE}, None),
         ("pesq_wb[even]", {"pesq": (2.0, None)}, None),
         ("model_bytes", {"host": OTHER_ENGINE, "dataset": "two"}, None),
