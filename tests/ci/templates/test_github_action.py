@@ -178,6 +178,12 @@ def test_the_new_baseline_goes_to_git(tmp_path):
     git("checkout", "--quiet", "-b", "main")
     git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--allow-empty", "--message", "first")
     git("push", "--quiet", "--set-upstream", "origin", "main")
+    other = tmp_path / "other"
+    git("clone", "--quiet", str(origin), str(other), cwd=tmp_path)
+    (other / "README").write_text("merged while the gate ran\n")
+    git("add", ".", cwd=other)
+    git("-c", "user.name=t", "-c", "user.email=t@localhost", "commit", "--quiet", "--message", "second", cwd=other)
+    git("push", "--quiet", cwd=other)
     (clone / "reports").mkdir()
     (clone / "reports" / "baseline.json").write_text("{}\n")
     done = subprocess.run(
@@ -186,4 +192,4 @@ def test_the_new_baseline_goes_to_git(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert git("show", "main:baselines/main.json", cwd=origin) == "{}\n"
-    assert git("log", "-1", "--format=%s", "main", cwd=origin) == "Baseline of 0123abc\n"
+    assert git("log", "--format=%s", "main", cwd=origin).split("\n")[:2] == ["Baseline of 0123abc", "second"]

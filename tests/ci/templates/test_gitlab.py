@@ -4,6 +4,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+import yaml
 from ci_job import GITLAB, ROOT, read_yaml, run_script
 
 CI = {"CI_COMMIT_REF_SLUG": "smaller", "CI_DEFAULT_BRANCH": "main", "CI": "true", "GITLAB_CI": "true"}
@@ -40,6 +41,20 @@ def test_the_main_branch_writes_a_baseline(jobs, folder):
     assert jobs[".earshot-baseline"]["extends"] == ".earshot"
     assert run_job(job, folder, GATE_BUDGETS="kept.yaml").returncode == 0
     assert (folder / "earshot-reports" / "baseline.json").is_file()
+
+
+def test_the_documented_project_sets_every_variable_it_names(jobs):
+    """A job's variables win over those at the top of a project's file, which win over those of what it includes."""
+    (text,) = re.findall(r"^include:\n.*?(?=^```)", (ROOT / "docs" / "ci.md").read_text(), re.MULTILINE | re.DOTALL)
+    project = yaml.safe_load(text)
+    for job in (project["gate"], project["baseline"]):
+        template = jobs[job["extends"]]
+        chain = [jobs[template["extends"]], template] if "extends" in template else [template]
+        settings = jobs["variables"] | project["variables"]
+        for one in chain:
+            settings |= one["variables"]
+        assert project["variables"].items() <= settings.items()
+    assert jobs["variables"]["EARSHOT_IMAGE"] != project["variables"]["EARSHOT_IMAGE"]
 
 
 def test_the_image_brings_the_script_and_a_shell(jobs):
