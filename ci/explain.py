@@ -129,6 +129,8 @@ def _rounding(fall: Waterfall, known: Known) -> list[str]:
     """Which layer 16 bits would help most, where rounding to int8 lost most."""
     if fall.worst is None or fall.worst.row not in _ROUNDED or fall.levels[-1].row != "convert:int8":
         return []
+    if not fall.baseline and fall.lost(fall.begin, fall.known[-1]) <= 0:  # other steps made good what it lost
+        return []
     if known.layers is None:
         return [f"which layers lose most to rounding: earshot explain {known.run.name}"]
     together, best = known.layers.together, known.layers.best

@@ -68,6 +68,17 @@ class Waterfall:
         return tuple(level for level in self.levels if level.value is not None)
 
     @property
+    def models(self) -> tuple[Level, ...]:
+        """The levels that have a value, the noisy input left out."""
+        return tuple(level for level in self.known if level.row != NOISY)
+
+    @property
+    def begin(self) -> Level:
+        """What a loss is counted from, seen from the end: `start`, else the first model."""
+        counted = [level for level in self.known if level.row == self.start]
+        return [*counted, *self.models, *self.known][0]
+
+    @property
     def worst(self) -> Level | None:
         """The level whose step lost most of those after `start`; None where no step lost anything.
 

@@ -54,8 +54,9 @@ def sentences(fall: Waterfall, limit: float | None = None) -> tuple[str, ...]:
         limit: the value that had to be reached, where the budget has one.
     """
     told = [_against_baseline(fall) if fall.baseline else _lost(fall) if fall.higher_is_better else _sizes(fall)]
-    if limit is not None:
-        told.append(_kept(fall, limit))
+    if limit is not None:  # what no row keeps was not lost on the way
+        never = fall.higher_is_better and not fall.baseline and not any(fall.keeps(one, limit) for one in fall.models)
+        told.insert(0 if never else 1, _kept(fall, limit))
     missing = [f"{level.row} ({level.reason})" for level in fall.levels if level.value is None]
     if missing:
         told.append(f"{fall.metric} is not known of {', '.join(missing)}")
@@ -71,7 +72,7 @@ def amount(value: float, unit: str) -> str:
 
 
 def _lost(fall: Waterfall) -> str:
-    first, last, worst = _first(fall), fall.known[-1], fall.worst
+    first, last, worst = fall.begin, fall.known[-1], fall.worst
     between = f"between {thing(first.row)} and {thing(last.row)}"
     total = fall.lost(first, last)
     if worst is None:
@@ -121,7 +122,7 @@ def _sizes(fall: Waterfall) -> str:
 
 
 def _kept(fall: Waterfall, limit: float) -> str:
-    models = [level for level in fall.known if level.row != NOISY]
+    models = fall.models
     keeping = [level for level in models if fall.keeps(level, limit)]
     shown = _number(limit, fall.unit)
     if not keeping:
@@ -131,13 +132,6 @@ def _kept(fall: Waterfall, limit: float) -> str:
     if keeping[-1].row in (models[-1].row, fall.start):  # the row compared with keeps it by itself
         return ""
     return f"{thing(keeping[-1].row)} is the last that keeps the {shown} asked for, with {_value(fall, keeping[-1])}"
-
-
-def _first(fall: Waterfall) -> Level:
-    """Where losses are counted from: the row compared with, else the first model."""
-    counted = [level for level in fall.known if level.row == fall.start]
-    models = [level for level in fall.known if level.row != NOISY]
-    return next(iter([*counted, *models]), fall.known[0])
 
 
 def _value(fall: Waterfall, level: Level) -> str:

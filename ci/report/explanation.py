@@ -70,7 +70,7 @@ def cost_cells(costs: Costs) -> list[tuple[str, ...]]:
         (
             clean(part.name),
             clean(part.location) or NOT_MEASURED,
-            quantity(part.value, costs.unit),
+            clean(quantity(part.value, costs.unit)),
             f"{100 * part.share:.1f} %",
             clean(part.placement) or NOT_MEASURED,
         )
@@ -162,7 +162,7 @@ def _layers(layers: Layers) -> RenderableType:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], title: str | None = None) -> RenderableType:
     table = plain_table(title)
     for name in header:
-        table.add_column(name, justify="left" if name in WORDS else "right", overflow="fold")
+        table.add_column(Text(name), justify="left" if name in WORDS else "right", overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     return table

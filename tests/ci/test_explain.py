@@ -347,3 +347,14 @@ def test_what_a_target_tells_no_parts_of_is_said(metric):
     run = Run(name="night", status="complete", rows=rows)
     known = Known(run, Evidence(run="night", rows=rows), compare_run(run))
     assert the_finding(Budget(metric=metric, max=1), known).missing == (f"board tells no parts of {metric}",)
+
+
+def test_no_layer_is_blamed_where_other_steps_made_good_what_rounding_lost():
+    values = {"teacher": 1.5, "convert:float32": 1.7, "convert:int8": 1.6}
+    rows = tuple(Row(row=name, measurements=(Measurement("pesq_wb", one, "MOS", 8),)) for name, one in values.items())
+    found = the_finding(
+        Budget(metric="pesq_wb", min=3),
+        Known(Run(name="n", status="complete", rows=rows), Evidence(run="n", rows=rows)),
+    )
+    assert found.waterfall is not None and found.waterfall.worst.row == "convert:int8"
+    assert found.sentences[0].startswith("no row reaches the 3 MOS") and "earshot explain" not in str(found.sentences)

@@ -194,3 +194,15 @@ def test_sizes_grow_where_quality_is_lost():
     assert [one.get("fill") for one in ElementTree.fromstring(drawing).iter("rect")] == ["var(--good)", "var(--bad)"]
     (part,) = page.parts(Explanation("night", (Finding("small", "fail", "model_bytes", "x", None, waterfall=found),)))
     assert "Where model_bytes came from" in part and "red grew" in part
+
+
+def test_the_terminal_shows_names_and_units_as_they_are():
+    """A group stands in brackets, which rich would take for markup; a unit comes from a device."""
+    found = explained().findings
+    groups = replace(found[0], waterfall=replace(fall("plain"), metric="pesq_wb[lsmix]", baseline="[red]"))
+    assert found[1].costs is not None
+    steering = replace(found[1], costs=replace(found[1].costs, unit=HOSTILE))
+    shown = printed(text.render_whole(Explanation("night", (groups, steering))), 300)
+    assert "pesq_wb[lsmix] (MOS)" in shown and "[red]" in shown
+    assert "\x1b" not in shown and "\u202e" not in shown
+    assert "\x1b" not in printed(text.render_whole(explained(HOSTILE)), 300)

@@ -166,3 +166,9 @@ def test_rows_on_different_samples_are_said():
     mixed = (*rows({"teacher": 2.5}, n=30), *rows({"distill": 2.0}, n=29))
     fall = waterfall(mixed, "pesq_wb", "distill")
     assert fall is not None and "the rows stand on different samples: teacher 30, distill 29" in sentences(fall)
+
+
+def test_what_no_row_keeps_is_said_before_any_loss():
+    """The teacher itself is below the limit: no later step is to blame."""
+    assert sentences(made(), 3.0)[0].startswith("no row reaches the 3 MOS asked for")
+    assert sentences(made(), 2.4)[0].startswith("pruning lost")
