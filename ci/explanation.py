@@ -191,12 +191,12 @@ class Layers:
     missing: str = ""
 
     @property
-    def lowest(self) -> Layer:
-        """The layer with the lowest ratio of its own; where none is known, the lowest of all."""
+    def lowest(self) -> Layer | None:
+        """The layer with the lowest ratio of its own; where none is known, the lowest of all; None without layers."""
         own = [layer for layer in self.layers if layer.own_sqnr_db is not None]
-        return (
-            min(own, key=lambda one: one.own_sqnr_db or 0.0) if own else min(self.layers, key=lambda one: one.sqnr_db)
-        )
+        if own:
+            return min(own, key=lambda one: one.own_sqnr_db or 0.0)
+        return min(self.layers, key=lambda one: one.sqnr_db, default=None)
 
     @property
     def best(self) -> Layer | None:

@@ -103,7 +103,7 @@ def layer_notes(layers: Layers) -> list[str]:
     """What the layers say, the advice first, and what that stands on."""
     notes = [_advice(layers)]
     low = layers.lowest
-    if low.own_sqnr_db is not None:
+    if low is not None and low.own_sqnr_db is not None:
         gain = (
             "" if low.simulated_gain_db is None else f"; 16 bits for it gain {low.simulated_gain_db:+.2f} dB, simulated"
         )

@@ -206,3 +206,9 @@ def test_the_terminal_shows_names_and_units_as_they_are():
     assert "pesq_wb[lsmix] (MOS)" in shown and "[red]" in shown
     assert "\x1b" not in shown and "\u202e" not in shown
     assert "\x1b" not in printed(text.render_whole(explained(HOSTILE)), 300)
+
+
+def test_a_file_without_integer_layers_has_notes_too():
+    layers = Layers("convert:int8", (), 0, 30.0, 50.0, None, 200, 3.2, "2 validation clips")
+    shown = printed(text.render_whole(Explanation("night", layers=layers)))
+    assert layers.lowest is None and "0 layers, 200 frames" in shown
