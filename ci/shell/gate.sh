@@ -84,9 +84,10 @@ publish() {
 }
 
 # What comes from the cache saves work and is checked byte by byte. Without it all is made here; a baseline that should
-# have come from it is then missed by `earshot run`, loudly.
-if [ -n "$cache" ]; then
-    earshot pull --quiet -- "$cache" "$tag" || say 'nothing usable in the cache: going on without'
+# have come from it is then missed by `earshot run`, loudly: what an older job's store calls so never stands in for it.
+if [ -n "$cache" ] && ! earshot pull --quiet -- "$cache" "$tag"; then
+    say 'nothing usable in the cache: going on without'
+    earshot artifacts tag --remove -- "$tag" 2>/dev/null || :
 fi
 
 code=0

@@ -34,4 +34,7 @@ def folder(team, tmp_path):
     for name in ("recipe.yaml", "kept.yaml", "missed.yaml", "main.json"):
         (tmp_path / name).write_bytes((team / name).read_bytes())
     (tmp_path / ".earshot").symlink_to(team / ".earshot")
-    return tmp_path
+    tags = team / ".earshot" / "tags.json"
+    kept = tags.read_bytes()
+    yield tmp_path
+    tags.write_bytes(kept)

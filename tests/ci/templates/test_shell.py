@@ -75,6 +75,15 @@ def test_an_empty_cache_is_no_failure_but_a_missing_baseline_is(folder):
     assert run_gate(folder, GATE_BUDGETS="missed.yaml", GATE_CACHE=str(cache)).returncode == 1
 
 
+def test_a_baseline_of_an_earlier_job_never_stands_in_for_one_that_did_not_come(folder):
+    """The store that jobs hand on has the tag; where the cache would have moved it is not known."""
+    settings = {"GATE_BUDGETS": "kept.yaml", "GATE_CACHE": str(folder / "gone")}
+    assert run_gate(folder, **settings | {"GATE_BASELINE": "main.json"}).returncode == 0
+    done = run_gate(folder, **settings)
+    assert done.returncode == 2
+    assert "no run is tagged 'baseline'" in done.stderr
+
+
 def test_a_baseline_that_could_not_be_sent_is_no_success(folder):
     (folder / "file").touch()
     done = run_gate(folder, GATE_BUDGETS="kept.yaml", GATE_PUBLISH="true", GATE_CACHE=str(folder / "file" / "cache"))
