@@ -15,18 +15,19 @@ def check(files: tuple[Path, ...]) -> None:
     For a hook before each commit. Whether data, targets and networks are there is for `earshot plan` to say. Exit code
     2 when one of them is wrong; every one is looked at.
     """
+    from earshot.ci.report.layout import clean
     from earshot.core.errors import EarshotError
     from earshot.pipeline.checking import check_file
 
     code = 0
     for path in files:
         try:
-            click.echo(f"{path}: {check_file(path)}")
+            click.echo(clean(f"{path}: {check_file(path)}"))
         except EarshotError as error:
             code = max(code, error.exit_code)
-            click.echo(f"error: {error.message}", err=True)
+            click.echo(clean(f"error: {error.message}"), err=True)
             if error.hint:
-                click.echo(f"fix: {error.hint}", err=True)
+                click.echo(clean(f"fix: {error.hint}"), err=True)
     raise click.exceptions.Exit(code)
 
 

@@ -92,6 +92,16 @@ def test_every_file_is_looked_at_and_one_mistake_decides(tmp_path, baseline):
     assert CliRunner().invoke(application, ["check", str(baseline)]).exit_code == 0
 
 
+def test_words_of_a_file_steer_neither_a_terminal_nor_a_ci_system(tmp_path):
+    key = '"\\e[2J\\n::error::x"'
+    named = write(tmp_path, "a\n::error::b.yaml", BUDGETS)
+    files = [str(write(tmp_path, "r.yaml", f"name: r\n{key}: 1\n")), str(named)]
+    found = CliRunner().invoke(application, ["check", "--", *files])
+    assert found.exit_code == 2
+    assert "::error::x: unknown key" in found.output and "::error::b.yaml: 4 budgets" in found.output
+    assert "\x1b" not in found.output and "\n::error::" not in found.output
+
+
 def test_nothing_heavy_is_imported():
     code = (
         "import sys, earshot.pipeline.checking; print(*sorted({'torch', 'scipy', 'ai_edge_litert'} & set(sys.modules)))"
