@@ -51,8 +51,11 @@ def _float_operators(run: Run, store: Store) -> dict[str, list[str]]:
         artifact = store.find(row.artifact) if counted and counted.value and row.artifact else None
         if artifact is None or PARITY not in artifact.manifest.files:
             continue
-        variants = json.loads(artifact.file(PARITY).read_text(encoding="utf-8")).get("variants", {})
-        listed = variants.get(row.row.rpartition(":")[2], {}).get("float_operators", ())
-        if isinstance(listed, list):  # of the float file it is the word "all"
-            found[row.row] = [f"{one['operator']} ({one['output']}: {one['reason']})" for one in listed]
+        try:
+            variants = json.loads(artifact.file(PARITY).read_text(encoding="utf-8")).get("variants", {})
+            listed = variants.get(row.row.rpartition(":")[2], {}).get("float_operators", ())
+            if isinstance(listed, list):  # of the float file it is the word "all"
+                found[row.row] = [f"{one['operator']} ({one['output']}: {one['reason']})" for one in listed]
+        except (ValueError, TypeError, KeyError, AttributeError):  # made elsewhere, in another form: nothing is named
+            continue
     return found

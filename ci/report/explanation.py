@@ -46,10 +46,19 @@ def level_header(fall: Waterfall) -> tuple[str, ...]:
 
 def level_cells(fall: Waterfall, level: Level) -> tuple[str, ...]:
     """A row of a waterfall in the order of `level_header`."""
-    value = clean(level.reason) if level.value is None else quantity(float(f"{level.value:.5g}"))
-    change = NOT_MEASURED if level.change is None else f"{level.change:+.3g}"
-    beside = [] if not fall.baseline else [NOT_MEASURED if level.base is None else quantity(float(f"{level.base:.5g}"))]
+    value = clean(level.reason) if level.value is None else _level(level.value)
+    change = NOT_MEASURED if level.change is None else signed(level.change)
+    beside = [] if not fall.baseline else [NOT_MEASURED if level.base is None else _level(level.base)]
     return (clean(level.row), value, change, *beside, fall.worst_word if fall.worst is level else "")
+
+
+def signed(change: float) -> str:
+    """A change with its sign, in three digits; bytes and the like whole."""
+    return f"{change:+,.0f}" if abs(change) >= 1000 else f"{change:+.3g}"
+
+
+def _level(value: float) -> str:
+    return quantity(value if abs(value) >= 10000 else float(f"{value:.5g}"))
 
 
 def clip_cells(clips: WorstClips, one: ClipLoss) -> tuple[str, ...]:

@@ -212,3 +212,20 @@ def test_a_file_without_integer_layers_has_notes_too():
     layers = Layers("convert:int8", (), 0, 30.0, 50.0, None, 200, 3.2, "2 validation clips")
     shown = printed(text.render_whole(Explanation("night", layers=layers)))
     assert layers.lowest is None and "0 layers, 200 frames" in shown
+
+
+def test_bytes_are_told_to_the_last_one():
+    rows = [
+        Row(row=name, measurements=(Measurement("model_bytes", value, "bytes"),))
+        for name, value in (("teacher", 910_568.0), ("distill", 393_047.0))
+    ]
+    sizes = waterfall(rows, "model_bytes", "distill", higher_is_better=False)
+    assert sizes is not None
+    finding = Finding("small", "fail", "model_bytes", "distill", None, waterfall=sizes)
+    shown = printed(text.render_whole(Explanation("night", (finding,))))
+    for told in (
+        shown,
+        draw(sizes).replace("−", "-"),
+        markdown.render(RUN, VERDICTS, Explanation("night", (finding,))),
+    ):
+        assert "910,568" in told and "393,047" in told and "-517,521" in told

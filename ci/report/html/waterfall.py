@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from earshot.ci.quantity import quantity
+from earshot.ci.report.explanation import signed
 from earshot.ci.report.html.axis import Axis, linear
 from earshot.ci.report.html.page import text
 from earshot.ci.report.html.svg import WIDTH, ticks_below, whole
@@ -56,9 +57,10 @@ def _line(fall: Waterfall, level: Level, before: tuple[Level, int] | None, axis:
 
 def _words(fall: Waterfall, level: Level) -> list[str]:
     """The value, what the step changed, and whether it lost most."""
-    words = [quantity(float(f"{level.value or 0.0:.4g}"), fall.unit)]
+    value = level.value or 0.0
+    words = [quantity(value if abs(value) >= 10000 else float(f"{value:.4g}"), fall.unit)]
     if level.change:
-        words.append(f"{'+' if level.change > 0 else '−'}{quantity(float(f'{abs(level.change):.3g}'))}")
+        words.append(signed(level.change).replace("-", "−"))
     return [*words, fall.worst_word] if fall.worst is level else words
 
 
