@@ -1,6 +1,7 @@
 """The shell recipe that all templates run, with real runs of a tiny recipe under the system's POSIX shell."""
 
 import json
+import os
 import subprocess
 import xml.etree.ElementTree as ElementTree
 
@@ -82,6 +83,26 @@ def test_a_baseline_of_an_earlier_job_never_stands_in_for_one_that_did_not_come(
     done = run_gate(folder, **settings)
     assert done.returncode == 2
     assert "no run is tagged 'baseline'" in done.stderr
+
+
+def test_the_run_that_was_judged_is_published_and_no_newer_one(folder):
+    """Another job's run came in between, or was made where the clock is ahead."""
+    (newer,) = [path for path in (folder / ".earshot" / "runs").glob("*.json") if path.stem in published(folder)]
+    kept = newer.stat().st_mtime_ns
+    os.utime(newer, ns=(kept, kept + 86_400 * 10**9))
+    try:
+        done = run_gate(folder, GATE_BUDGETS="kept.yaml", GATE_PUBLISH="true")
+    finally:
+        os.utime(newer, ns=(kept, kept))
+    assert done.returncode == 0, done.stderr
+    out = folder / "earshot-reports"
+    written, result = (json.loads((out / name).read_text()) for name in ("baseline.json", "gate.json"))
+    assert written["run"] == result["run"] != newer.stem
+    assert published(folder) == {result["run"]}
+
+
+def published(folder):
+    return set(json.loads((folder / ".earshot" / "tags.json").read_text()).values())
 
 
 def test_a_baseline_that_could_not_be_sent_is_no_success(folder):
