@@ -40,7 +40,7 @@ MEMORY = frozenset(_MEMORY)
 def operator_costs(target: str, result: ModelResult, metric: str) -> Costs | None:
     """The operators that cost most; None where the target told no costs.
 
-    Vela gives cycles of some passes and instructions of others: those in the commonest unit are compared.
+    Where a profile mixes units, those in the commonest one are compared.
     """
     if not result.operators:
         return None

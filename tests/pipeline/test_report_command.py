@@ -144,3 +144,13 @@ def test_what_a_gate_loads(shop, arguments, loaded):
     done = subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1] == f"modules:{loaded}"
+
+
+def test_a_gate_that_says_why_loads_no_more(shop):
+    (shop.folder / "strict.yaml").write_text(
+        "schema: earshot.budgets/1\nbudgets:\n- {metric: si_sdr, min: 50}\n- {metric: rtf, target: host, max: 1.0e-9}\n"
+    )
+    command = [sys.executable, "-c", _LOADED, "gate", "--budgets", "strict.yaml", "--report", "a.json"]
+    done = subprocess.run(command, cwd=shop.folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1 and "operators: host tells no costs" in " ".join(done.stdout.split()), done.stderr
+    assert done.stderr.splitlines()[-1] == "modules:"
