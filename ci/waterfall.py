@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from earshot.ci.metrics import known_metric
 from earshot.ci.run_file import Row
 
 NOISY, TEACHER = "noisy", "teacher"
@@ -164,6 +165,8 @@ def waterfall(
         None where fewer than two rows have a value: then nothing can be told apart.
     """
     by_name, theirs = {one.row: one for one in rows}, {one.row: one for one in base}
+    known = known_metric(metric)
+    is_quality = known is None or known.per_clip
     levels: list[Level] = []
     before: Level | None = None
     unit = "1"
@@ -171,6 +174,8 @@ def waterfall(
         if name not in by_name:
             continue
         found = next(iter(by_name[name].find(metric, target)), None)
+        if found is None and name in (NOISY, _SIMULATED) and not is_quality:
+            continue  # what is no file has no size
         if found is None or found.value is None:
             reason = "not measured" if found is None else found.reason or "could not be measured"
             levels.append(Level(name, None, reason=reason))

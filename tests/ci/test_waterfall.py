@@ -172,3 +172,13 @@ def test_what_no_row_keeps_is_said_before_any_loss():
     """The teacher itself is below the limit: no later step is to blame."""
     assert sentences(made(), 3.0)[0].startswith("no row reaches the 3 MOS asked for")
     assert sentences(made(), 2.4)[0].startswith("pruning lost")
+
+
+def test_rows_that_are_no_files_have_no_sizes():
+    values = {"noisy": None, "teacher": 900.0, "convert:float32": 400.0, "quantize": None, "convert:int8": 100.0}
+    found = waterfall(rows(values, "model_bytes", "bytes", 1), "model_bytes", "convert:int8", higher_is_better=False)
+    assert found is not None
+    assert sentences(found) == (
+        "the teacher has 900 bytes; the export to a file −500 bytes, rounding to int8 −300 bytes",
+    )
+    assert "quantize (not measured)" in " ".join(sentences(made(VALUES | {"quantize": None})))
