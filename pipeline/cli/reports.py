@@ -10,12 +10,14 @@ import click
 
 if TYPE_CHECKING:
     from earshot.ci.difference import Pair
+    from earshot.ci.explanation import Explanation
     from earshot.ci.run_file import Run
     from earshot.ci.verdict import Verdict
     from earshot.pipeline.progress import Progress
     from earshot.pipeline.store import Store
 
 SUFFIXES = (".json", ".md", ".xml", ".html", ".csv")
+EXPLAINED = {".json", ".md"}  # the page looks for reasons by itself
 ENDINGS = ".json, .md (Markdown), .xml (JUnit), .html (a page with charts and sound) or .csv (devices)"
 
 
@@ -72,7 +74,7 @@ def present(
     console().print(table.render(run, verdicts, explanation))
     if annotate:
         click.echo(annotations.render(verdicts, explanation), nl=False)
-    write(run, verdicts, reports, store, pair=pair, sound=sound, quiet=quiet)
+    write(run, verdicts, reports, store, pair=pair, explanation=explanation, sound=sound, quiet=quiet)
     return exit_code(verdicts)
 
 
@@ -83,6 +85,7 @@ def write(
     store: Store,
     *,
     pair: Pair | None = None,
+    explanation: Explanation | None = None,
     sound: bool = True,
     clips: Sequence[str] = (),
     quiet: bool = False,
@@ -90,13 +93,17 @@ def write(
     """Writes the reports; a page shows differences to the baseline, and sound of these clips or of chosen ones."""
     from earshot.core.files import write_atomic
     from earshot.pipeline.cli.bars import drawer
+    from earshot.pipeline.explaining import explain_run
+
+    if explanation is None and {path.suffix for path in reports} & EXPLAINED:
+        explanation = explain_run(run, verdicts, store, pair.base if pair else None)
 
     for path in reports:
         if path.suffix == ".html":
             with drawer(quiet or not sound) as progress:
                 text = _page(run, verdicts, store, pair, sound, clips, progress)
         else:
-            text = _text(path.suffix, run, verdicts, store, pair)
+            text = _text(path.suffix, run, verdicts, store, explanation)
         write_atomic(path, text)
 
 
@@ -104,6 +111,7 @@ def report_failed(
     store: Store, before: Sequence[str], reports: Sequence[Path], *, sound: bool = True, quiet: bool = False
 ) -> None:
     """Writes the reports of a run that has just failed: the one that was not there before, if it came that far."""
+    from earshot.ci.report.layout import clean
     from earshot.ci.run_file import read_run
     from earshot.core.errors import EarshotError
     from earshot.pipeline.runs import run_names, run_path
@@ -114,7 +122,7 @@ def report_failed(
                 failed = read_run(run_path(store, name))
                 write(failed, failed.verdicts, reports, store, sound=sound, quiet=quiet)
             except EarshotError as error:  # why the run failed matters more
-                click.echo(f"warning: no report of it: {error.message}", err=True)
+                click.echo(clean(f"warning: no report of it: {error.message}"), err=True)
 
 
 def _page(
@@ -132,14 +140,13 @@ def _page(
     return render(make_page(run, verdicts, store, pair=pair, sound=sound, clips=clips, progress=progress))
 
 
-def _text(suffix: str, run: Run, verdicts: Sequence[Verdict], store: Store, pair: Pair | None) -> str:
+def _text(suffix: str, run: Run, verdicts: Sequence[Verdict], store: Store, explanation: Explanation | None) -> str:
     from earshot.ci.report import devices, json, junit, markdown
     from earshot.pipeline.comparing import compare_stored_run
-    from earshot.pipeline.explaining import explain_run
 
     if suffix == ".csv":
         return devices.render_csv(compare_stored_run(run, store))
     if suffix == ".xml":
         return junit.render(run, verdicts)
     render = json.render if suffix == ".json" else markdown.render
-    return render(run, verdicts, explain_run(run, verdicts, store, pair.base if pair else None))
+    return render(run, verdicts, explanation)
