@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import types
 import typing
 from collections.abc import Mapping
@@ -54,6 +55,10 @@ def load_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: nested too deeply") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: expected a mapping of keys at the top, found {type(value).__name__}")
+    try:
+        json.dumps(value, default=str, skipkeys=True)
+    except ValueError as error:  # an alias inside of what it stands for
+        raise ConfigError(f"{path}: an alias (*name) refers to itself") from error
     return value
 
 
