@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # `tiny_recipe`, in spawned processes too
 
-
-@dataclass(frozen=True)
-class Finished:
-    """A folder with `tiny.yaml` and the store its run filled, and how that run ended."""
-
-    folder: Path
-    code: int
-    out: str
-    err: str
+from tiny_recipe import Finished, earshot, write_recipe
 
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    from tiny_recipe import earshot, write_recipe
-
     folder = tmp_path_factory.mktemp("finished")
     write_recipe(folder)
     done = earshot(folder, "run", "tiny.yaml", "--quiet")

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from conftest import Finished
 from referencing import Registry, Resource
-from tiny_recipe import earshot, newest_run
+from tiny_recipe import Finished, earshot, newest_run
 
 from earshot.ci.run_file import read_run
 from earshot.pipeline.layers import stored_layers

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -113,3 +114,13 @@ def value(row: dict[str, Any], metric: str) -> float:
     """The value of a metric in a row."""
     (found,) = [one["value"] for one in row["measurements"] if one["metric"] == metric]
     return found
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A folder with `tiny.yaml` and the store its run filled, and how that run ended."""
+
+    folder: Path
+    code: int
+    out: str
+    err: str
