@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from earshot.core.errors import ModelError
 from earshot.quantize.graph import Operator
 
 SAME = 0  # schema Padding.SAME
@@ -29,15 +30,18 @@ class Call:
     shapes: tuple[tuple[int, ...], ...]
 
     def value(self, position: int) -> Tensor:
-        """An input that must be there."""
-        found = self.values[position]
-        assert found is not None, f"{self.operator.name} lacks input {position}"
+        """An input that must be there. Raises ModelError where a damaged graph lacks it."""
+        found = self.values[position] if len(self.values) > position else None
+        if found is None:
+            raise ModelError(f"operator {self.operator.index} {self.operator.name} lacks input {position}")
         return found
 
     def index(self, position: int) -> np.ndarray:
-        """A constant of indices or sizes that must be there."""
-        found = self.indices[position]
-        assert found is not None, f"{self.operator.name} lacks index input {position}"
+        """A constant of indices or sizes that must be there. Raises ModelError where a damaged graph lacks it."""
+        found = self.indices[position] if len(self.indices) > position else None
+        if found is None:
+            name = f"operator {self.operator.index} {self.operator.name}"
+            raise ModelError(f"{name} lacks input {position}, a constant of indices or sizes")
         return found
 
     def bias(self, position: int) -> Tensor | None:

@@ -9,7 +9,9 @@ import pytest
 import torch
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from earshot.quantize.graph import read_graph
+from earshot.core.errors import ModelError
+from earshot.quantize.graph import Operator, read_graph
+from earshot.quantize.kernels import Call
 from earshot.quantize.reference import Reference
 from earshot.quantize.runner import to_integer, to_real
 
@@ -105,3 +107,12 @@ def test_minima_and_inverse_roots_are_its_own(tmp_path):
     found, wanted = both(b, sink, tmp_path, every("int8"))
     np.testing.assert_array_equal(found, wanted)
     assert np.unique(wanted).size > 30
+
+
+@pytest.mark.parametrize("values", [(), (None,)], ids=["too few", "absent"])
+def test_an_input_that_a_damaged_graph_lacks_is_named(values) -> None:
+    call = Call(Operator(7, "PAD", (-1,), (0,)), values, values, ())
+    with pytest.raises(ModelError, match="operator 7 PAD lacks input 0"):
+        call.value(0)
+    with pytest.raises(ModelError, match="operator 7 PAD lacks input 0, a constant"):
+        call.index(0)
