@@ -51,7 +51,7 @@ def test_recipes_studies_and_budgets_are_told_apart(tmp_path, monkeypatch):
         ("b.yaml", BUDGETS + BUDGETS.partition("\n")[2], r"b\.yaml line 4: .*'budgets' stands there twice"),
         ("b.yaml", BUDGETS.replace("min: 2.2", "min: 2.2, min: 1.1"), "'min' stands there twice"),
         ("r.yaml", "a: " + "[" * 20_000, "nested too deeply"),
-        ("r.yaml", "a: &a [*a]\n", "refers to itself"),
+        ("r.yaml", "a: &a [*a]\n", r"r\.yaml line 1: .*recursive"),
         ("s.yaml", "name: s\nstudents: {}\nmethods: {}\n", "students"),
         ("notes.txt", "", "neither YAML nor JSON"),
     ],
